@@ -1,0 +1,45 @@
+# The words of the house. Every word does its own set-up: a fresh machine needs python3 (>= 3.11), make, git.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench notebooks lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lesniva needs Python 3.11 or newer; found $$($(PYTHON) -V)"; exit 7; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+install: $(READY) ## make the virtual environment with the locked packages
+
+demo: $(READY) ## forest alerts and a harvest forecast on the embedded synthetic archive
+	$(BIN)/lesniva demo
+
+test: $(READY) ## the whole test suite, offline, warnings as errors
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY) ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## time the hot paths (prints ratios, fails on nothing)
+	$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only
+
+lock: ## pin all packages anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what the words above made
+	rm -rf $(VENV) out work archive build dist .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Lesniva: forest alerts and harvest forecasts for oblasts, from Sentinel imagery."""
