@@ -4,9 +4,9 @@
 
     LesnivaError                  exit  who mends it
     ├── InputError                  2   the user: the command, the pipeline file or the area file
-    ├── NoDataError                 4   the user or time: no scenes, no clear pixels, too few years
+    ├── NoDataError                 4   the user or time: no scenes, no clear pixels, few years
     ├── SourceError                 5   time or the provider: a source cannot be reached
-    │   └── UnreadableSceneError    5   the provider: one file is broken (the run goes on without it)
+    │   └── UnreadableSceneError    5   the provider: one file is broken (the run goes on)
     ├── CredentialsError            6   the user: credentials are missing, refused, or out of quota
     ├── EnvironmentFaultError       7   the administrator: disk, permissions, missing programs
     └── LockedError                75   time: another run holds the work folder

@@ -1,8 +1,8 @@
 """Files that are either whole or not there.
 
-A raster writer killed half-way leaves a file that opens and reads as all missing, so "it exists" proves
-nothing. Every output is written under a temporary name in its own folder, flushed to the disk and
-renamed; what a run may trust afterwards is the checksum in its manifest.
+A raster writer killed half-way leaves a file that opens and reads as all missing, so "it exists"
+proves nothing. Every output is written under a temporary name in its own folder, flushed to the
+disk and renamed; what a run may trust afterwards is the checksum in its manifest.
 """
 
 import hashlib
