@@ -40,6 +40,26 @@ BANDS = (
 )
 """Band names of a cube, as in the STAC ``eo`` extension (nir = B08, nir08 = B8A)."""
 
+ASSET_KEYS = {
+    "coastal": ("coastal", "B01", "B01_20m", "B01_60m"),
+    "blue": ("blue", "B02", "B02_10m"),
+    "green": ("green", "B03", "B03_10m"),
+    "red": ("red", "B04", "B04_10m"),
+    "rededge1": ("rededge1", "B05", "B05_20m"),
+    "rededge2": ("rededge2", "B06", "B06_20m"),
+    "rededge3": ("rededge3", "B07", "B07_20m"),
+    "nir": ("nir", "B08", "B08_10m"),
+    "nir08": ("nir08", "B8A", "B8A_20m"),
+    "nir09": ("nir09", "B09", "B09_60m"),
+    "swir16": ("swir16", "B11", "B11_20m"),
+    "swir22": ("swir22", "B12", "B12_20m"),
+    "scl": ("scl", "SCL", "SCL_20m"),
+}
+"""Asset keys a band goes by: Earth Search, Planetary Computer, CDSE; the finest native first."""
+
+HARMONISED_PROPERTY = "lesniva:harmonised"
+"""Item property of archives we wrote ourselves: True says that no offset is left to apply."""
+
 DN_PER_REFLECTANCE = 10_000
 """Harmonised DN of reflectance 1."""
 
