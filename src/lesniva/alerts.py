@@ -1,0 +1,331 @@
+"""Changed pixels become alerts: polygons with dates, area and an identity that lasts.
+
+Changed pixels are few, so the whole area's fit into one sparse table; neighbours are joined there,
+not in blocks, and no seam can appear. An alert keeps its id from run to run as long as it overlaps
+its former self; what became of it since the last run is its event.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio.features
+import shapely
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lesniva.conventions import EQUAL_AREA_CRS, INDEX_SCALE, Status, from_day_number
+
+NAMESPACE = uuid.UUID("6f9d3c4a-0c53-5f0e-9a3b-1c2f7f1d8e55")
+"""Alert ids are UUIDv5 in this name space."""
+
+OPEN = (Status.LOW, Status.CONFIRMED, Status.WINTER_EARLY)
+"""States of a pixel that belongs to an alert."""
+
+MAX_GAP_DAYS = 45
+"""Neighbours whose first anomalies lie further apart are two events."""
+
+SAME_OVERLAP = 0.3
+"""Share of the smaller polygon that an alert has in common with its former self."""
+
+SAME_GAP_DAYS = 120
+"""Most days between the first anomalies of an alert and of its former self."""
+
+GROWN = 1.1
+"""An alert has grown when its area has, by this factor."""
+
+DATES = ("first_anomaly", "last_normal", "confirmed_on")
+
+COLUMNS = (
+    "alert_id",
+    "status",
+    "event",
+    "date_min",
+    "date_max",
+    "confirmed_on",
+    "area_ha",
+    "probability",
+    "magnitude",
+    "n_obs",
+    "adm_id",
+    "district_en",
+    "district_ru",
+    "lon",
+    "lat",
+    "geometry",
+)
+"""Columns of an alert table; see `alerts`."""
+
+
+@dataclass(frozen=True)
+class Identified:
+    """Alerts of this run, and what became of those of the last one."""
+
+    alerts: gpd.GeoDataFrame
+    """Open alerts with their lasting ids; ``event`` is new, grown, promoted, split or same."""
+    events: pd.DataFrame
+    """``alert_id, event, into``: everything but "same", also merged and closed alerts."""
+
+
+def changed_pixels(state: xr.Dataset, *, first_row: int, first_col: int) -> pd.DataFrame:
+    """Take the changed pixels out of a block's monitor state.
+
+    Parameters
+    ----------
+    state
+        Monitor state of one block without halo, dims ``y, x``: ``status``, the dates
+        `DATES` (day numbers), ``probability`` (0–100), ``magnitude`` (index × `INDEX_SCALE`),
+        ``n_obs``.
+    first_row, first_col
+        Place of the block's first pixel in its grid.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pixel in one of the states `OPEN`: ``row, col`` in the grid and the variables.
+    """
+    rows, cols = np.nonzero(np.isin(state["status"].values, [int(status) for status in OPEN]))
+    names = ("status", *DATES, "probability", "magnitude", "n_obs")
+    table = {name: state[name].values[rows, cols] for name in names}
+    return pd.DataFrame({"row": rows + first_row, "col": cols + first_col, **table})
+
+
+def connect(pixels: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Label the groups of touching pixels that changed at about the same time.
+
+    Parameters
+    ----------
+    pixels
+        Rows of `changed_pixels` of all blocks of one grid.
+
+    Returns
+    -------
+    int64 array
+        Group of each row: pixels that touch (8 neighbours) and whose first anomalies are at most
+        `MAX_GAP_DAYS` apart, directly or through others. The order of the rows does not matter
+        for who is grouped with whom.
+    """
+    row = pixels["row"].to_numpy(np.int64)
+    col = pixels["col"].to_numpy(np.int64)
+    day = pixels["first_anomaly"].to_numpy(np.int64)
+    width = int(col.max(initial=0)) + 3
+    address = row * width + col + 1
+    order = np.argsort(address)
+    ordered = address[order]
+    left, right = [], []
+    for step in (1, width - 1, width, width + 1):
+        place = np.searchsorted(ordered, address + step)
+        place[place == len(ordered)] = 0
+        neighbour = order[place] if len(order) else place
+        linked = (address[neighbour] == address + step) & (
+            np.abs(day - day[neighbour]) <= MAX_GAP_DAYS
+        )
+        left.append(np.flatnonzero(linked))
+        right.append(neighbour[linked])
+    a, b = np.concatenate(left), np.concatenate(right)
+    graph = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(len(pixels), len(pixels)))
+    _, group = connected_components(graph, directed=False)
+    return np.asarray(group, dtype=np.int64)
+
+
+def alerts(
+    pixels: pd.DataFrame, grid_id: str, geobox: GeoBox, *, min_area_ha: float
+) -> gpd.GeoDataFrame:
+    """Turn the changed pixels of one grid into alert polygons.
+
+    Parameters
+    ----------
+    pixels
+        Rows of `changed_pixels` of all blocks of the grid.
+    grid_id
+        Name of the grid; goes into the ids.
+    geobox
+        The whole grid.
+    min_area_ha
+        Minimum mapping unit, hectares; smaller groups are left out. A group is ``confirmed`` when
+        its confirmed pixels alone reach it, else ``low``.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        EPSG:4326, one row an alert: ``alert_id``; ``status`` (confirmed, low); ``date_min`` last
+        clear normal observation and ``date_max`` first anomaly (the event lies between them);
+        ``confirmed_on`` (NaT when low); ``area_ha`` (hectares, equal-area); ``probability`` (0–1,
+        median); ``magnitude`` (median change of the index, negative = loss); ``n_obs`` (median
+        number of anomalies seen); ``lon, lat`` of an inner point.
+    """
+    pixel_ha = abs(geobox.resolution.x * geobox.resolution.y) / 10_000
+    found = []
+    for _, members in pixels.groupby(connect(pixels)):
+        # a projected pixel is within a few parts in a thousand of its true area
+        if len(members) * pixel_ha >= 0.99 * min_area_ha:
+            found.append(_alert(members, grid_id, geobox, min_area_ha / pixel_ha))
+    if not found:
+        return _empty()
+    table = gpd.GeoDataFrame(found, geometry="geometry", crs=str(geobox.crs))
+    table["area_ha"] = table.to_crs(EQUAL_AREA_CRS).area / 10_000
+    table = table.to_crs("EPSG:4326")
+    point = table.representative_point()
+    table["lon"], table["lat"] = point.x.round(6), point.y.round(6)
+    return table[table["area_ha"] >= 0.98 * min_area_ha].reset_index(drop=True)
+
+
+def _alert(
+    members: pd.DataFrame, grid_id: str, geobox: GeoBox, min_pixels: float
+) -> dict[str, Any]:
+    first = members.sort_values(["first_anomaly", "row", "col"]).iloc[0]
+    seed = f"{grid_id}/{first['row']}/{first['col']}/{first['first_anomaly']}"
+    confirmed = members["confirmed_on"][members["status"] == Status.CONFIRMED]
+    is_confirmed = len(confirmed) >= 0.99 * min_pixels
+    return {
+        "alert_id": str(uuid.uuid5(NAMESPACE, seed)),
+        "status": "confirmed" if is_confirmed else "low",
+        "date_min": _date(members["last_normal"].median()),
+        "date_max": _date(members["first_anomaly"].median()),
+        "confirmed_on": _date(confirmed.median() if is_confirmed else 0),
+        "probability": float(members["probability"].median()) / 100,
+        "magnitude": float(members["magnitude"].median()) / INDEX_SCALE,
+        "n_obs": int(members["n_obs"].median()),
+        "geometry": _outline(members, geobox),
+    }
+
+
+def _date(day_number: float) -> pd.Timestamp:
+    return pd.Timestamp(from_day_number(np.uint16(day_number)).item())
+
+
+def _outline(members: pd.DataFrame, geobox: GeoBox) -> Any:
+    """Outline some pixels along their edges; parts that touch at a corner stay two parts."""
+    row, col = members["row"].to_numpy(), members["col"].to_numpy()
+    image = np.zeros((np.ptp(row) + 1, np.ptp(col) + 1), dtype=np.uint8)
+    image[row - row.min(), col - col.min()] = 1
+    transform = geobox.affine * geobox.affine.translation(int(col.min()), int(row.min()))
+    shapes = rasterio.features.shapes(image, mask=image == 1, connectivity=4, transform=transform)
+    return shapely.union_all([shapely.geometry.shape(polygon) for polygon, _ in shapes])
+
+
+def _empty() -> gpd.GeoDataFrame:
+    columns: dict[str, Any] = {
+        "alert_id": "str", "status": "str", "date_min": "datetime64[ns]",
+        "date_max": "datetime64[ns]", "confirmed_on": "datetime64[ns]", "probability": "float64",
+        "magnitude": "float64", "n_obs": "int64", "area_ha": "float64", "lon": "float64",
+        "lat": "float64",
+    }  # fmt: skip
+    frame = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries([], crs="EPSG:4326"))
+
+
+def with_district(alerts: gpd.GeoDataFrame, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Add the district that has the largest part of each alert.
+
+    Parameters
+    ----------
+    alerts
+        Rows of `alerts`.
+    districts
+        ``adm_id, name_en, name_ru`` and geometry, EPSG:4326.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        With ``adm_id, district_en, district_ru``; None outside all districts.
+    """
+    names = districts[["adm_id", "name_en", "name_ru"]].rename(
+        columns={"name_en": "district_en", "name_ru": "district_ru"}
+    )
+    tree = shapely.STRtree(districts.geometry.to_numpy())
+    of_alert, of_district = tree.query(alerts.geometry.to_numpy(), predicate="intersects")
+    shared = shapely.area(
+        shapely.intersection(
+            alerts.geometry.to_numpy()[of_alert], districts.geometry.to_numpy()[of_district]
+        )
+    )
+    best = (
+        pd.DataFrame({"alert": of_alert, "district": of_district, "shared": shared})
+        .sort_values(["alert", "shared"], ascending=[True, False])
+        .drop_duplicates("alert")
+        .set_index("alert")["district"]
+    )
+    chosen = names.reset_index(drop=True).reindex(best.reindex(range(len(alerts))).to_numpy())
+    result = alerts.copy()
+    for column in names.columns:
+        values = chosen[column].to_numpy(dtype=object)
+        result[column] = np.where(pd.isna(values), None, values)
+    return result
+
+
+def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Identified:
+    """Give alerts the ids they had in the last run, and say what became of each.
+
+    Parameters
+    ----------
+    found
+        Alerts of this run, EPSG:4326.
+    previous
+        Alerts of the last run; None before the first.
+
+    Returns
+    -------
+    Identified
+        An alert is its former self when they share at least `SAME_OVERLAP` of the smaller one and
+        their first anomalies are at most `SAME_GAP_DAYS` apart. When several former alerts became
+        one it keeps the id of the largest share and the others are ``merged`` into it; when one
+        became several, the largest share keeps the id and the others are ``split`` from it.
+    """
+    before = _empty() if previous is None else previous
+    pairs = _same(found, before)
+    # the largest overlaps choose first; each side keeps one partner
+    own = pairs.drop_duplicates("new").drop_duplicates("old")
+    former = dict(zip(own["new"], own["old"], strict=True))
+    result = found.copy()
+    ids = result["alert_id"].to_numpy(dtype=object).copy()
+    old_ids = before["alert_id"].to_numpy(dtype=object)
+    happened = ["new"] * len(found)
+    for new, old in former.items():
+        ids[new] = old_ids[old]
+        happened[new] = _change(found.iloc[new], before.iloc[old])
+    rows = []
+    for new, old in zip(pairs["new"], pairs["old"], strict=True):
+        if new not in former:
+            happened[new] = "split"
+            rows.append((ids[new], "split", old_ids[old]))
+        elif former[new] != old and old not in former.values():
+            rows.append((old_ids[old], "merged", ids[new]))
+    result["alert_id"], result["event"] = ids, happened
+    gone = set(range(len(before))) - set(pairs["old"])
+    rows += [(old_ids[old], "closed", None) for old in sorted(gone)]
+    told = {"new", "grown", "promoted"}
+    rows += [(i, e, None) for i, e in zip(ids, happened, strict=True) if e in told]
+    events = pd.DataFrame(rows, columns=["alert_id", "event", "into"])
+    return Identified(result, events.drop_duplicates(["alert_id", "event"], ignore_index=True))
+
+
+def _same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Pairs (new, old) that may be the same alert, largest common area first."""
+    new_shapes = found.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()
+    old_shapes = before.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()
+    new, old = shapely.STRtree(old_shapes).query(new_shapes, predicate="intersects")
+    common = shapely.area(shapely.intersection(new_shapes[new], old_shapes[old]))
+    smaller = np.minimum(shapely.area(new_shapes[new]), shapely.area(old_shapes[old]))
+    gap = np.abs(
+        found["date_max"].to_numpy("datetime64[D]")[new]
+        - before["date_max"].to_numpy("datetime64[D]")[old]
+    )
+    same = (common >= SAME_OVERLAP * smaller) & (gap <= np.timedelta64(SAME_GAP_DAYS, "D"))
+    pairs = pd.DataFrame({"new": new, "old": old, "common": common}).loc[same]
+    return pairs.sort_values(["common", "new", "old"], ascending=[False, True, True])
+
+
+def _change(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
+    if now["status"] == "confirmed" and then["status"] != "confirmed":
+        return "promoted"
+    if now["area_ha"] > GROWN * then["area_ha"]:
+        return "grown"
+    return "same"

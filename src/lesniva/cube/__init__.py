@@ -1,0 +1,12 @@
+"""The cube: STAC items and a block of a grid become labelled, harmonised reflectance.
+
+- `days` groups items into solar days and settles duplicates;
+- `radiometry` decides, in one place, how an item's numbers become reflectance;
+- `read` brings windows of the files onto the block's grid.
+"""
+
+from lesniva.cube.days import SolarDay, solar_days
+from lesniva.cube.radiometry import DnOffset, dn_offset
+from lesniva.cube.read import load, read_day
+
+__all__ = ["DnOffset", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]

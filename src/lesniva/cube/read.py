@@ -1,0 +1,302 @@
+"""Windows of the archive's files on the grid of a block, as harmonised integers.
+
+The overall strategy: a file in the block's own CRS is read through a window (GDAL decimates with
+the file's overviews or repeats pixels on the way); any other file is warped. Item by item of a
+solar day only the pixels still missing are filled. Numbers stay integers: reflectance × 10,000 as
+int16 with the provider's offset already in it.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pystac
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.warp import reproject
+from rasterio.windows import Window
+
+from lesniva.conventions import BANDS, DN_PER_REFLECTANCE, NODATA_INT16, Scl
+from lesniva.cube.days import SolarDay
+from lesniva.cube.radiometry import dn_offset
+from lesniva.errors import InputError, UnreadableSceneError
+
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+"""The only GDAL drivers a scene may be opened with: a text file named .tif must not be a VRT."""
+
+MAX_PIXELS = 20_000 * 20_000
+"""No Sentinel-2 band has more; a file that says so is refused before anything is allocated."""
+
+GDAL_OPTIONS: Mapping[str, str] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_NUM_THREADS": "1",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.jp2",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MAX_RETRY": "5",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_TIMEOUT": "30",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+}
+"""How files are opened unless the caller's `gdal_options` say otherwise."""
+
+IntegerBands = dict[str, npt.NDArray[Any]]
+"""Band → array (y, x): int16 harmonised DN, missing `NODATA_INT16`; ``scl`` uint8, missing 0."""
+
+
+def read_day(
+    day: SolarDay,
+    geobox: GeoBox,
+    bands: Sequence[str],
+    *,
+    assets: Mapping[str, Mapping[str, str]],
+    gdal_options: Mapping[str, str] | None = None,
+) -> IntegerBands:
+    """Read some bands of one solar day on the grid of a block.
+
+    Parameters
+    ----------
+    day
+        The items; the first valid pixel of the best item counts.
+    geobox
+        Grid of the block.
+    bands
+        Names of `conventions.BANDS`.
+    assets
+        Item id → band → address of the file.
+    gdal_options
+        Options of this read on top of `GDAL_OPTIONS`.
+
+    Returns
+    -------
+    dict
+        Band → (y, x) array: int16 harmonised DN (reflectance × 10,000, slightly negative values
+        are real), missing `NODATA_INT16`; ``scl`` is uint8 with 0 where missing.
+
+    Raises
+    ------
+    InputError
+        A band is not a band name.
+    UnreadableSceneError
+        An item lacks a band, or a file is broken or out of reach.
+    """
+    unknown = [band for band in bands if band not in BANDS]
+    if unknown:
+        raise InputError(f"unknown band {', '.join(unknown)}: use one of {', '.join(BANDS)}")
+    result = {band: _empty(band, geobox) for band in bands}
+    with rasterio.Env(**{**GDAL_OPTIONS, **(gdal_options or {})}):
+        for item in day.items:
+            _fill_from_item(result, item, geobox, assets[item.id])
+    return result
+
+
+def load(
+    days: Sequence[SolarDay],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    *,
+    assets: Mapping[str, Mapping[str, str]],
+    gdal_options: Mapping[str, str] | None = None,
+    threads: int | None = None,
+) -> xr.Dataset:
+    """Load a cube of reflectance for people to work with. Reads now, into memory.
+
+    Parameters
+    ----------
+    days, geobox, bands, assets, gdal_options
+        As in `read_day`.
+    threads
+        Days read at the same time; the number of processors when not given.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable a band, dims ``time, y, x`` (time in UTC days, y falling): float32 reflectance
+        with NaN where missing; ``scl`` uint8 with CF flags, 0 where missing. Attribute
+        ``dn_offset`` of a band lists, a date, what was added to the archive's numbers and why.
+    """
+
+    def one(day: SolarDay) -> IntegerBands:
+        return read_day(day, geobox, bands, assets=assets, gdal_options=gdal_options)
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        slices = list(pool.map(one, days))
+    time = np.array([day.date for day in days], dtype="datetime64[ns]")
+    variables = {}
+    for band in bands:
+        stack = np.stack([bands_of_day[band] for bands_of_day in slices])
+        if band == "scl":
+            variables[band] = (("time", "y", "x"), stack, _scl_attrs())
+        else:
+            attrs = {
+                "units": "1",
+                "long_name": f"{band} reflectance",
+                "dn_offset": _why(days, band),
+            }
+            variables[band] = (("time", "y", "x"), _reflectance(stack), attrs)
+    coords = {**xr_coords(geobox), "time": ("time", time, {"standard_name": "time"})}
+    cube = xr.Dataset(variables, coords=coords)
+    for band in bands:
+        cube[band].encoding["grid_mapping"] = "spatial_ref"
+    return cube
+
+
+def _reflectance(harmonised: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    missing = harmonised == NODATA_INT16
+    reflectance = harmonised.astype(np.float32) / np.float32(DN_PER_REFLECTANCE)
+    reflectance[missing] = np.nan
+    return reflectance
+
+
+def _scl_attrs() -> dict[str, Any]:
+    return {
+        "long_name": "scene classification",
+        "flag_values": np.array([int(member) for member in Scl], dtype=np.uint8),
+        "flag_meanings": " ".join(member.name.lower() for member in Scl),
+    }
+
+
+def _why(days: Sequence[SolarDay], band: str) -> str:
+    lines = []
+    for day in days:
+        for item in day.items:
+            decision = dn_offset(item, band)
+            lines.append(f"{item.id}: {decision.value:+d} ({decision.why})")
+    return "; ".join(lines)
+
+
+def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
+    if band == "scl":
+        return np.zeros(geobox.shape, dtype=np.uint8)
+    return np.full(geobox.shape, NODATA_INT16, dtype=np.int16)
+
+
+def _fill_from_item(
+    result: IntegerBands, item: pystac.Item, geobox: GeoBox, assets: Mapping[str, str]
+) -> None:
+    missing = [band for band in result if band not in assets]
+    if missing:
+        raise UnreadableSceneError(
+            f"scene {item.id} has no file for {', '.join(missing)}; it has {', '.join(assets)}"
+        )
+    for band, filled in result.items():
+        raw = _read(assets[band], geobox, band, item.id)
+        if raw is None:
+            continue
+        if band == "scl":
+            np.copyto(filled, raw, where=filled == Scl.NO_DATA)
+        else:
+            _harmonise(raw, dn_offset(item, band).value, filled)
+
+
+@numba.njit(nogil=True, cache=True)
+def _harmonise(raw: Any, offset: int, filled: Any) -> None:
+    """Fill missing pixels of `filled` (int16) with ``raw + offset``; raw 0 is missing."""
+    height, width = raw.shape
+    for row in range(height):
+        for col in range(width):
+            value = raw[row, col]
+            if value != 0 and filled[row, col] == NODATA_INT16:
+                filled[row, col] = min(np.int32(value) + offset, 32767)
+
+
+def _read(href: str, geobox: GeoBox, band: str, item_id: str) -> npt.NDArray[Any] | None:
+    """Read one file on the grid of the block; None where it does not reach."""
+    try:
+        with rasterio.open(href, driver=list(DRIVERS)) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UnreadableSceneError(
+                    f"scene {item_id}: {band} claims {file.width} × {file.height} pixels; "
+                    "no Sentinel-2 band is that large"
+                )
+            if file.crs == _crs(geobox) and _north_up(file.transform):
+                return _window(file, geobox, band)
+            return _warp(file, geobox, band)
+    except (RasterioError, OSError) as error:
+        raise UnreadableSceneError(f"scene {item_id}: {band} cannot be read: {error}") from error
+
+
+def _crs(geobox: GeoBox) -> rasterio.crs.CRS:
+    return _CRS_CACHE.of(str(geobox.crs))
+
+
+class _CrsCache(threading.local):
+    """Parsing a CRS costs more than opening a small file; each thread keeps what it has parsed."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, rasterio.crs.CRS] = {}
+
+    def of(self, text: str) -> rasterio.crs.CRS:
+        if text not in self._parsed:
+            self._parsed[text] = rasterio.crs.CRS.from_user_input(text)
+        return self._parsed[text]
+
+
+_CRS_CACHE = _CrsCache()
+
+
+def _north_up(transform: rasterio.Affine) -> bool:
+    return bool(transform.b == transform.d == 0 and transform.a > 0 > transform.e)
+
+
+def _resampling(band: str, ratio: float) -> Resampling:
+    """Classes are never mixed; reflectance is averaged downwards and interpolated upwards."""
+    if band == "scl" or abs(ratio - 1) < 1e-6:
+        return Resampling.nearest
+    return Resampling.average if ratio > 1 else Resampling.bilinear
+
+
+def _window(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDArray[Any] | None:
+    """Read a file of the same CRS: only target pixels that it covers wholly are filled."""
+    to_source = ~file.transform * geobox.affine
+    ratio_x, ratio_y = to_source.a, to_source.e
+    height, width = geobox.shape
+    first_col, end_col = _covered(to_source.c, ratio_x, width, file.width)
+    first_row, end_row = _covered(to_source.f, ratio_y, height, file.height)
+    if first_col >= end_col or first_row >= end_row:
+        return None
+    window = Window(
+        to_source.c + first_col * ratio_x,
+        to_source.f + first_row * ratio_y,
+        (end_col - first_col) * ratio_x,
+        (end_row - first_row) * ratio_y,
+    )
+    shape = (end_row - first_row, end_col - first_col)
+    values = file.read(1, window=window, out_shape=shape, resampling=_resampling(band, ratio_x))
+    if shape == (height, width):
+        return np.asarray(values)
+    whole = np.zeros((height, width), dtype=values.dtype)
+    whole[first_row:end_row, first_col:end_col] = values
+    return whole
+
+
+def _covered(start: float, ratio: float, size: int, source_size: int) -> tuple[int, int]:
+    """First and end target pixel that lie wholly inside the source, along one axis."""
+    slack = 1e-3  # of a source pixel: coordinates in metres are rounded in the files
+    first = int(np.ceil((-start - slack) / ratio))
+    end = int(np.floor((source_size - start + slack) / ratio))
+    return max(first, 0), min(end, size)
+
+
+def _warp(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDArray[Any] | None:
+    """Bring a file of another CRS (the neighbour zone's tile) onto the grid."""
+    destination = np.zeros(geobox.shape, dtype=file.dtypes[0])
+    ratio = abs(geobox.resolution.x) / abs(file.transform.a)
+    reproject(
+        rasterio.band(file, 1),
+        destination,
+        dst_transform=geobox.affine,
+        dst_crs=_crs(geobox),
+        src_nodata=0,
+        dst_nodata=0,
+        resampling=_resampling(band, ratio),
+    )
+    return destination if destination.any() else None

@@ -1,0 +1,269 @@
+"""Spectral indices: formula, bands and reference of each.
+
+All are computed from harmonised DN (reflectance × 10,000, int16) in one pass without temporaries,
+and come as int16 × `INDEX_SCALE` for the detectors (`scaled`) or as float32 for people (`index`).
+Reflectance may be slightly negative after the provider's offset, so that a ratio can leave its
+range: a value outside the valid range, or on a vanishing denominator, is missing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from lesniva.conventions import DN_PER_REFLECTANCE, INDEX_SCALE, NODATA_INT16
+from lesniva.errors import InputError
+
+MIN_DENOMINATOR = 200.0
+"""In DN (reflectance 0.02): below it a ratio of two dark numbers is noise (deep water, shadow)."""
+
+Kernel = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A spectral index: what it needs and where it comes from."""
+
+    name: str
+    """Lower case, the name of the variable it becomes."""
+    long_name: str
+    bands: tuple[str, ...]
+    """Band names in the order of the formula."""
+    formula: str
+    reference: str
+    kernel: Kernel
+    """``kernel(*bands, clear, out)``: fills int16 `out` where the boolean `clear` is True."""
+    falls_with_damage: bool = True
+    """True where the loss of canopy lowers the index."""
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _store(numerator: float, denominator: float, limit: float) -> int:
+    """Scaled ratio, or missing when the ratio means nothing."""
+    if denominator < MIN_DENOMINATOR:
+        return NODATA_INT16
+    ratio = numerator / denominator
+    if abs(ratio) > limit:
+        return NODATA_INT16
+    return int(np.rint(ratio * INDEX_SCALE))
+
+
+@numba.njit(nogil=True, cache=True)
+def _normalised_difference(high: Any, low: Any, clear: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            a, b = high[row, col], low[row, col]
+            if not clear[row, col] or min(a, b) == NODATA_INT16:
+                out[row, col] = NODATA_INT16
+            else:
+                out[row, col] = _store(float(a) - b, float(a) + b, 1.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _evi(nir: Any, red: Any, blue: Any, clear: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            n, r, b = nir[row, col], red[row, col], blue[row, col]
+            if not clear[row, col] or min(n, r, b) == NODATA_INT16:
+                out[row, col] = NODATA_INT16
+            else:
+                denominator = n + 6.0 * r - 7.5 * b + DN_PER_REFLECTANCE
+                out[row, col] = _store(2.5 * (float(n) - r), denominator, 1.5)
+
+
+@numba.njit(nogil=True, cache=True)
+def _evi2(nir: Any, red: Any, clear: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            n, r = nir[row, col], red[row, col]
+            if not clear[row, col] or min(n, r) == NODATA_INT16:
+                out[row, col] = NODATA_INT16
+            else:
+                out[row, col] = _store(2.5 * (float(n) - r), n + 2.4 * r + DN_PER_REFLECTANCE, 1.5)
+
+
+NIR08_NM, SWIR16_NM, SWIR22_NM = 864.0, 1610.4, 2185.7
+"""Central wavelengths of Sentinel-2B's B8A, B11 and B12 (ESA spectral responses)."""
+
+CONTINUUM = (SWIR16_NM - NIR08_NM) / (SWIR22_NM - NIR08_NM)
+"""How far B11 lies along the line from B8A to B12."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _crswir(nir08: Any, swir16: Any, swir22: Any, clear: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            n, s1, s2 = nir08[row, col], swir16[row, col], swir22[row, col]
+            if not clear[row, col] or min(n, s1, s2) == NODATA_INT16:
+                out[row, col] = NODATA_INT16
+            else:
+                continuum = n + (float(s2) - n) * CONTINUUM
+                out[row, col] = _store(float(s1), continuum, 3.0)
+
+
+_ND = "({0} - {1}) / ({0} + {1})"
+
+INDICES: Mapping[str, Index] = {
+    index.name: index
+    for index in (
+        Index(
+            "ndvi",
+            "normalised difference vegetation index",
+            ("nir", "red"),
+            _ND.format("nir", "red"),
+            "Rouse et al. 1974",
+            _normalised_difference,
+        ),
+        Index(
+            "nbr",
+            "normalised burn ratio",
+            ("nir08", "swir22"),
+            _ND.format("nir08", "swir22"),
+            "Key & Benson 2006",
+            _normalised_difference,
+        ),
+        Index(
+            "ndmi",
+            "normalised difference moisture index",
+            ("nir08", "swir16"),
+            _ND.format("nir08", "swir16"),
+            "Gao 1996",
+            _normalised_difference,
+        ),
+        Index(
+            "ndre",
+            "normalised difference red edge index",
+            ("nir08", "rededge1"),
+            _ND.format("nir08", "rededge1"),
+            "Gitelson & Merzlyak 1994",
+            _normalised_difference,
+        ),
+        Index(
+            "ndsi",
+            "normalised difference snow index",
+            ("green", "swir16"),
+            _ND.format("green", "swir16"),
+            "Hall et al. 1995",
+            _normalised_difference,
+        ),
+        Index(
+            "evi",
+            "enhanced vegetation index",
+            ("nir", "red", "blue"),
+            "2.5 (nir - red) / (nir + 6 red - 7.5 blue + 1)",
+            "Huete et al. 2002",
+            _evi,
+        ),
+        Index(
+            "evi2",
+            "two-band enhanced vegetation index",
+            ("nir", "red"),
+            "2.5 (nir - red) / (nir + 2.4 red + 1)",
+            "Jiang et al. 2008",
+            _evi2,
+        ),
+        Index(
+            "crswir",
+            "continuum-removed short-wave infrared",
+            ("nir08", "swir16", "swir22"),
+            "swir16 / (nir08 + (swir22 - nir08) (1610.4 - 864.0) / (2185.7 - 864.0))",
+            "Dutrieux et al. 2021",
+            _crswir,
+            falls_with_damage=False,
+        ),
+    )
+}
+"""Every index by name."""
+
+
+def bands_of(names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Bands that some indices need, each once.
+
+    Raises
+    ------
+    InputError
+        For a name that is no index.
+    """
+    unknown = [name for name in names if name not in INDICES]
+    if unknown:
+        raise InputError(f"unknown index {', '.join(unknown)}: use one of {', '.join(INDICES)}")
+    return tuple(dict.fromkeys(band for name in names for band in INDICES[name].bands))
+
+
+def scaled(
+    name: str,
+    bands: Mapping[str, npt.NDArray[np.int16]],
+    clear: npt.NDArray[np.bool_],
+    out: npt.NDArray[np.int16],
+) -> None:
+    """Compute an index of one date into a preallocated array.
+
+    Parameters
+    ----------
+    name
+        Key of `INDICES`.
+    bands
+        Harmonised DN (y, x), int16, missing `NODATA_INT16`.
+    clear
+        (y, x), True where the observation is usable.
+    out
+        (y, x) int16, filled with index × `INDEX_SCALE`, missing `NODATA_INT16`.
+    """
+    index = INDICES[name]
+    index.kernel(*(bands[band] for band in index.bands), clear, out)
+
+
+def index(name: str, cube: xr.Dataset, *, clear: xr.DataArray | None = None) -> xr.DataArray:
+    """Compute an index of a cube of reflectance.
+
+    Parameters
+    ----------
+    name
+        Key of `INDICES`.
+    cube
+        Bands as float32 reflectance with NaN (as `cube.load` gives them), dims ``(time,) y, x``.
+    clear
+        Same dims, True where the observation is usable; everywhere when not given.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32, NaN where missing, with attributes of its own (a band's are not handed on).
+    """
+    spec = INDICES[name]
+    bands = [_to_dn(cube[band]) for band in spec.bands]
+    shape = bands[0].shape
+    usable = np.ones(shape, dtype=bool) if clear is None else np.asarray(clear, dtype=bool)
+    out = np.empty(shape, dtype=np.int16)
+    flat = (-1, *shape[-2:])
+    layers = zip(*(a.reshape(flat) for a in (*bands, usable, out)), strict=True)
+    for *inputs, result in layers:
+        spec.kernel(*inputs, result)
+    values = from_scaled(out)
+    attrs = {
+        "long_name": spec.long_name,
+        "units": "1",
+        "formula": spec.formula,
+        "references": spec.reference,
+    }
+    template = cube[spec.bands[0]]
+    return xr.DataArray(values, coords=template.coords, dims=template.dims, name=name, attrs=attrs)
+
+
+def from_scaled(values: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """float32 index, NaN where missing, from int16 × `INDEX_SCALE`."""
+    result = values.astype(np.float32) / np.float32(INDEX_SCALE)
+    result[values == NODATA_INT16] = np.nan
+    return result
+
+
+def _to_dn(reflectance: xr.DataArray) -> npt.NDArray[np.int16]:
+    values = np.asarray(reflectance, dtype=np.float32) * DN_PER_REFLECTANCE
+    missing = ~np.isfinite(values)
+    dn = np.clip(np.rint(np.where(missing, 0, values)), -32767, 32767).astype(np.int16)
+    dn[missing] = NODATA_INT16
+    return dn

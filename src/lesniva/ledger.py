@@ -1,0 +1,229 @@
+"""What has been done, and the state it led to: one transaction a run.
+
+An Icechunk repository holds, a block, one Zarr group with the monitor's state and, in its
+attributes, the scenes that went into it. While a run works, every finished block is a commit on
+the branch ``run``; when all is published, ``main`` moves there in one step and the run gets a tag.
+A run that was killed leaves ``run`` behind, and the next one goes on from its last block; what
+readers see on ``main`` is always a whole run. Local disks are no place for concurrent commits, so
+every commit holds a file lock.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import xarray as xr
+
+from lesniva.errors import EnvironmentFaultError, InputError, LockedError
+
+SCHEMA = 1
+"""Version of the layout; a folder of a newer one is refused."""
+
+MAIN, RUN = "main", "run"
+"""The branch of whole runs, and the branch of the run at work."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the ledger of a job is; small, so that it travels to the workers."""
+
+    folder: Path
+    """Folder of the repository; made by `begin`."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a work folder for one run.
+
+    Raises
+    ------
+    LockedError
+        Another run holds it. The lock of a killed run is free at once.
+    EnvironmentFaultError
+        The folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise LockedError(
+            f"another run is at work in {folder}; wait for it to end, or give another --out"
+        ) from error
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"cannot write in {folder}: {error.strerror}; choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def begin(folder: Path, *, identity: Mapping[str, Any]) -> Ledger:
+    """Open the ledger of a job and the transaction of a run.
+
+    Parameters
+    ----------
+    folder
+        Folder of the repository; made when it is not there.
+    identity
+        What the state depends on (grid, method, channels …), JSON values. A ledger made with
+        another identity is refused, as its state would be misread.
+
+    Returns
+    -------
+    Ledger
+        Its branch ``run`` goes on from a killed run, or starts at the last whole one.
+
+    Raises
+    ------
+    InputError
+        The ledger was made with another identity or by a newer version.
+    """
+    ledger = Ledger(folder)
+    if not (folder / "repo").exists():
+        _create(ledger, identity)
+    repository = _repository(ledger)
+    _check(_root_attributes(repository, MAIN), identity, folder)
+    if RUN not in repository.list_branches():
+        repository.create_branch(RUN, repository.lookup_branch(MAIN))
+    return ledger
+
+
+def _create(ledger: Ledger, identity: Mapping[str, Any]) -> None:
+    """Make the repository under another name first: a killed creation must not look like one."""
+    import icechunk
+    import zarr
+
+    unborn = ledger.folder / "repo.new"
+    shutil.rmtree(unborn, ignore_errors=True)
+    unborn.mkdir(parents=True)
+    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(unborn)))
+    session = repository.writable_session(MAIN)
+    zarr.create_group(session.store, attributes={"schema": SCHEMA, "identity": dict(identity)})
+    session.commit("new ledger")
+    unborn.rename(ledger.folder / "repo")
+
+
+def _repository(ledger: Ledger) -> Any:
+    import icechunk
+
+    # its warning about concurrent commits on local disks is answered by our lock
+    icechunk.set_logs_filter("error")
+    path = ledger.folder / "repo"
+    try:
+        return icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    except icechunk.IcechunkError as error:
+        raise EnvironmentFaultError(
+            f"the ledger {path} cannot be opened: {error}; restore it from a backup, or remove "
+            f"{ledger.folder} to start anew"
+        ) from error
+
+
+def _root_attributes(repository: Any, branch: str) -> dict[str, Any]:
+    import zarr
+
+    store = repository.readonly_session(branch).store
+    return dict(zarr.open_group(store, mode="r").attrs)
+
+
+def _check(attributes: Mapping[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
+    if attributes["schema"] > SCHEMA:
+        raise InputError(
+            f"the ledger {folder} has layout {attributes['schema']}, this version knows {SCHEMA}: "
+            "upgrade lesniva"
+        )
+    wanted = json.loads(json.dumps(dict(identity)))
+    found = attributes["identity"]
+    changed = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+    if changed:
+        what = "; ".join(f"{key}: {found.get(key)} → {wanted.get(key)}" for key in changed)
+        raise InputError(
+            f"the state in {folder} was made with other settings ({what}): "
+            "set them back, or give another --out to start anew"
+        )
+
+
+def scenes(ledger: Ledger) -> dict[str, list[str]]:
+    """Scenes that each block's state has seen, by block key, on the branch of this run."""
+    import zarr
+
+    store = _repository(ledger).readonly_session(RUN).store
+    root = zarr.open_group(store, mode="r")
+    seen: dict[str, list[str]] = {}
+    for grid_id, grid in root.groups():
+        for name, block in grid.groups():
+            seen[f"{grid_id}/{name}"] = [str(scene) for scene in block.attrs["scenes"]]  # type: ignore[union-attr]
+    return seen
+
+
+def read_block(ledger: Ledger, key: str, *, branch: str = RUN) -> xr.Dataset:
+    """State of one block, loaded into memory.
+
+    Parameters
+    ----------
+    key
+        Key of a block that has a state (`scenes` lists them).
+    branch
+        `RUN` for the run at work, `MAIN` for the last whole run.
+    """
+    store = _repository(ledger).readonly_session(branch).store
+    with xr.open_zarr(store, group=key, consolidated=False, chunks=None, decode_cf=False) as state:
+        loaded: xr.Dataset = state.load()
+    return loaded
+
+
+def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, scenes: list[str]) -> None:
+    """Commit the state of one block and the scenes that led to it, together.
+
+    Parameters
+    ----------
+    key
+        Key of the block.
+    state
+        Dims ``y, x`` (and small ones); written as one chunk an array.
+    scenes
+        Ids of all items the state has seen.
+    """
+    with filelock.FileLock(ledger.folder / "commit.lock"):
+        session = _repository(ledger).writable_session(RUN)
+        whole = state.assign_attrs(scenes=scenes)
+        encoding = {name: {"chunks": whole[name].shape} for name in whole.data_vars}
+        whole.to_zarr(
+            session.store, group=key, mode="w", consolidated=False, zarr_format=3, encoding=encoding
+        )
+        session.commit(f"block {key}")
+
+
+def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
+    """Make this run the one that readers see.
+
+    Parameters
+    ----------
+    run_id
+        Name of the run, unique in the ledger.
+    record
+        What the run did (JSON values); kept with the state and given back by `last_run`.
+    """
+    import zarr
+
+    repository = _repository(ledger)
+    with filelock.FileLock(ledger.folder / "commit.lock"):
+        session = repository.writable_session(RUN)
+        zarr.open_group(session.store, mode="a").attrs["run"] = {"id": run_id, **record}
+        tip = session.commit(f"run {run_id}")
+        repository.reset_branch(MAIN, tip)
+        repository.create_tag(run_id, tip)
+        repository.delete_branch(RUN)
+
+
+def last_run(ledger: Ledger) -> dict[str, Any] | None:
+    """Record of the last whole run, or None before the first."""
+    record: dict[str, Any] | None = _root_attributes(_repository(ledger), MAIN).get("run")
+    return record

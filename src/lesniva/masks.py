@@ -1,0 +1,221 @@
+"""Which pixels may be used, and what they are. True says: usable, or is that cover."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.warp import reproject
+
+from lesniva.conventions import DN_PER_REFLECTANCE, NODATA_INT16, Scl
+from lesniva.errors import InputError
+
+CLEAR_CLASSES = (Scl.VEGETATION, Scl.NOT_VEGETATED)
+"""Classes that are clear land beyond doubt."""
+
+HAZE_BLUE = round(0.07 * DN_PER_REFLECTANCE)
+"""An unclassified pixel brighter than this in the blue is haze (method, A.1)."""
+
+THIN_CLOUD_GREEN_SHARE = 0.15
+THIN_CLOUD_BLUE = round(0.04 * DN_PER_REFLECTANCE)
+"""FORDEAD's thin-cloud test: green / (nir08 + red + green) above the share and blue above this."""
+
+VEGETATION_SEASON = (115, 300)
+"""First and last day of the year (25 April – 27 October) in which forests of 50–60° N are neither
+under snow nor bare; the calendar stands in where no scene tells."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _clear(scl: Any, blue: Any, use_blue: bool, water: bool, out: Any) -> None:
+    for row in range(scl.shape[0]):
+        for col in range(scl.shape[1]):
+            value = scl[row, col]
+            usable = value in (4, 5) or (water and value == 6)
+            if value == 7:
+                usable = not use_blue or (
+                    blue[row, col] != NODATA_INT16 and blue[row, col] <= HAZE_BLUE
+                )
+            out[row, col] = usable
+
+
+def clear(
+    scl: npt.NDArray[np.uint8],
+    *,
+    blue: npt.NDArray[np.int16] | None = None,
+    water: bool = False,
+) -> npt.NDArray[np.bool_]:
+    """Usable observations of the land surface by the scene classification.
+
+    Parameters
+    ----------
+    scl
+        Scene classification, (y, x) uint8.
+    blue
+        Harmonised DN of the blue band; where given, an unclassified pixel (class 7) must also be
+        dark in it.
+    water
+        Whether water (class 6) is usable too.
+
+    Returns
+    -------
+    (y, x) bool array
+        True for vegetation, bare ground and unclassified pixels without sign of haze.
+    """
+    out = np.empty(scl.shape, dtype=bool)
+    _clear(scl, scl if blue is None else blue, blue is not None, water, out)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _veil(blue: Any, green: Any, red: Any, nir08: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            b, g, r, n = blue[row, col], green[row, col], red[row, col], nir08[row, col]
+            known = min(b, g, r, n) != NODATA_INT16
+            total = float(g) + r + n
+            out[row, col] = known and b > THIN_CLOUD_BLUE and g > THIN_CLOUD_GREEN_SHARE * total
+
+
+def thin_cloud(bands: Mapping[str, npt.NDArray[np.int16]]) -> npt.NDArray[np.bool_]:
+    """Thin cloud and haze that the scene classification missed, over canopy.
+
+    Bare soil looks the same to this test: do not apply it where the canopy may be gone.
+
+    Parameters
+    ----------
+    bands
+        ``blue green red nir08``, harmonised DN, (y, x) int16.
+
+    Returns
+    -------
+    (y, x) bool array
+        True where green / (nir08 + red + green) > 0.15 and blue > 0.04 (Dutrieux et al. 2021).
+    """
+    out = np.empty(bands["blue"].shape, dtype=bool)
+    _veil(bands["blue"], bands["green"], bands["red"], bands["nir08"], out)
+    return out
+
+
+def in_season(dates: npt.ArrayLike, *, season: tuple[int, int] = VEGETATION_SEASON) -> Any:
+    """Dates inside the vegetation season, by the calendar.
+
+    Parameters
+    ----------
+    dates
+        ``datetime64`` array.
+    season
+        First and last day of the year, both included.
+
+    Returns
+    -------
+    bool array of the same shape
+    """
+    days = np.asarray(dates, dtype="datetime64[D]")
+    day_of_year = (days - days.astype("datetime64[Y]")).astype(int) + 1
+    return (day_of_year >= season[0]) & (day_of_year <= season[1])
+
+
+def forest(path: Path, geobox: GeoBox, *, min_cover: float) -> npt.NDArray[np.bool_]:
+    """Forest by a raster of tree cover that the user gives.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF in any CRS: tree cover in percent (or any number that grows with it), with its own
+        nodata value.
+    geobox
+        Grid of the block.
+    min_cover
+        Least tree cover of a forest pixel, in the raster's unit.
+
+    Returns
+    -------
+    (y, x) bool array
+        True for forest; False also where the raster says nothing.
+
+    Raises
+    ------
+    InputError
+        The raster is missing or unreadable.
+    """
+    cover = _warped(path, geobox, what="forest cover")
+    return np.asarray(cover >= min_cover)
+
+
+def cropland(path: Path, geobox: GeoBox, *, values: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Cropland by a class raster that the user gives (WorldCereal, a national map, own).
+
+    Parameters
+    ----------
+    path
+        GeoTIFF of classes in any CRS.
+    geobox
+        Grid of the block.
+    values
+        Classes that are cropland.
+
+    Returns
+    -------
+    (y, x) bool array
+        True for cropland; False also where the raster says nothing.
+
+    Raises
+    ------
+    InputError
+        The raster is missing or unreadable.
+    """
+    classes = _warped(path, geobox, what="cropland", resampling=Resampling.nearest)
+    return np.isin(classes, list(values))
+
+
+def _warped(
+    path: Path, geobox: GeoBox, *, what: str, resampling: Resampling = Resampling.average
+) -> npt.NDArray[np.float32]:
+    """Bring a user's raster onto the grid: float32, NaN where it says nothing."""
+    result = np.full(geobox.shape, np.nan, dtype=np.float32)
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            reproject(
+                rasterio.band(file, 1),
+                result,
+                dst_transform=geobox.affine,
+                dst_crs=str(geobox.crs),
+                dst_nodata=np.nan,
+                resampling=resampling,
+            )
+    except (RasterioError, OSError) as error:
+        raise InputError(f"the {what} raster {path} cannot be read: {error}") from error
+    return result
+
+
+BARE, GREEN = 0.35, 0.55
+"""NDVI that bare or stubbled ground stays under, and that a standing crop passes."""
+
+
+def cropland_from_seasons(low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Cropland by what NDVI did in earlier seasons: bare at some time and green at another.
+
+    Parameters
+    ----------
+    low, high
+        NDVI (season, y, x), float with NaN: the 10th and 90th percentile of the clear observations
+        from April to October of each season.
+
+    Returns
+    -------
+    (y, x) bool array
+        True where at least two thirds of the seasons with data were bare once (low < 0.35) and
+        green once (high > 0.55): forests and meadows are never bare, villages and water never
+        green.
+    """
+    low, high = np.asarray(low), np.asarray(high)
+    seen = np.isfinite(low) & np.isfinite(high)
+    tilled = seen & (low < BARE) & (high > GREEN)
+    n_seen = seen.sum(axis=0)
+    return np.asarray((n_seen > 0) & (tilled.sum(axis=0) * 3 >= n_seen * 2))

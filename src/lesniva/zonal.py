@@ -1,0 +1,163 @@
+"""Exact zonal sums: what a district's pixels say on each date, block by block.
+
+A pixel on a border counts by the share of its area inside (exactextract). The sums of several
+blocks add up, so that a district may lie in any number of blocks and zones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numba
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from lesniva.conventions import INDEX_SCALE, NODATA_INT16
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Pixels of one block that lie in zones, with their weights (compressed sparse rows)."""
+
+    ids: tuple[str, ...]
+    """Zones with at least one pixel in the block."""
+    start: npt.NDArray[np.int64]
+    """Pixels of zone i are ``start[i]:start[i + 1]`` of the arrays below."""
+    pixel: npt.NDArray[np.int64]
+    """Flat pixel number in the block, row-major."""
+    hectares: npt.NDArray[np.float64]
+    """Area of the pixel inside the zone, in hectares of the grid's plane."""
+
+
+def zones(polygons: gpd.GeoDataFrame, geobox: GeoBox) -> Zones:
+    """Find the pixels of a block that each polygon covers, and by how much.
+
+    Parameters
+    ----------
+    polygons
+        Columns ``adm_id`` and geometry, any CRS.
+    geobox
+        Grid of the block.
+
+    Returns
+    -------
+    Zones
+    """
+    import exactextract
+    from exactextract.raster import NumPyRasterSource
+
+    height, width = geobox.shape
+    bounds = geobox.boundingbox
+    local = polygons[["adm_id", "geometry"]].to_crs(str(geobox.crs))
+    local = local[local.intersects(geobox.extent.geom)]
+    hectares = abs(geobox.resolution.x * geobox.resolution.y) / 10_000
+    raster = NumPyRasterSource(
+        np.ones((height, width), dtype=np.uint8),
+        xmin=bounds.left,
+        ymin=bounds.bottom,
+        xmax=bounds.right,
+        ymax=bounds.top,
+        srs_wkt=local.crs.to_wkt(),
+    )
+    rows = (
+        exactextract.exact_extract(
+            raster, local, ["cell_id", "coverage"], include_cols=["adm_id"], output="pandas"
+        )
+        if len(local)
+        else pd.DataFrame({"adm_id": [], "cell_id": [], "coverage": []})
+    )
+    pixels = [np.asarray(cells, dtype=np.int64) for cells in rows["cell_id"]]
+    weights = [np.asarray(shares, dtype=np.float64) * hectares for shares in rows["coverage"]]
+    sizes = [len(cells) for cells in pixels]
+    return Zones(
+        ids=tuple(rows["adm_id"]),
+        start=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        pixel=np.concatenate(pixels) if pixels else np.empty(0, dtype=np.int64),
+        hectares=np.concatenate(weights) if weights else np.empty(0),
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _sums(start: Any, pixel: Any, hectares: Any, cover: Any, values: Any, out: Any) -> None:
+    """Fill out[zone] with (Σ w·v, Σ w clear, Σ w) over the pixels where `cover` is True."""
+    for zone in range(start.size - 1):
+        weighted = clear = total = 0.0
+        for i in range(start[zone], start[zone + 1]):
+            where = pixel[i]
+            if cover[where]:
+                total += hectares[i]
+                value = values[where]
+                if value != NODATA_INT16:
+                    clear += hectares[i]
+                    weighted += hectares[i] * value
+        out[zone, 0] = weighted
+        out[zone, 1] = clear
+        out[zone, 2] = total
+
+
+def sums(
+    zones: Zones,
+    stack: npt.NDArray[np.int16],
+    dates: npt.ArrayLike,
+    covers: Mapping[str, npt.NDArray[np.bool_]],
+) -> pd.DataFrame:
+    """Sum an index over the pixels of each zone, cover and date.
+
+    Parameters
+    ----------
+    zones
+        Of the block.
+    stack
+        (time, y, x) int16 index × `INDEX_SCALE`, missing `NODATA_INT16`.
+    dates
+        ``datetime64`` of the slices.
+    covers
+        Name → (y, x) bool: which pixels belong to the cover.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``adm_id, cover, date``, ``weighted`` (Σ hectares · index over clear pixels), ``clear_ha``
+        and ``cover_ha``; no row where the zone has no pixel of the cover.
+    """
+    days = np.asarray(dates, dtype="datetime64[ns]")
+    flat = stack.reshape(len(stack), -1)
+    rows: list[tuple[Any, ...]] = []
+    out = np.empty((len(zones.ids), 3))
+    for name, cover in covers.items():
+        for day, values in zip(days, flat, strict=True):
+            _sums(zones.start, zones.pixel, zones.hectares, cover.ravel(), values, out)
+            rows.extend(
+                (adm_id, name, day, weighted / INDEX_SCALE, clear, total)
+                for adm_id, (weighted, clear, total) in zip(zones.ids, out, strict=True)
+                if total > 0
+            )
+    columns = ["adm_id", "cover", "date", "weighted", "clear_ha", "cover_ha"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({"date": "datetime64[ns]", "adm_id": "str", "cover": "str"})
+
+
+def means(parts: pd.DataFrame) -> pd.DataFrame:
+    """Turn the sums of all blocks into the observations of each zone.
+
+    Parameters
+    ----------
+    parts
+        Rows of `sums` of any number of blocks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``adm_id, cover, date, ndvi`` (area-weighted mean over clear pixels, NaN where none was
+        clear), ``weight`` (clear hectares) and ``clear_share`` (0–1), one row a key, sorted.
+    """
+    keys = ["adm_id", "cover", "date"]
+    total = parts.groupby(keys, as_index=False)[["weighted", "clear_ha", "cover_ha"]].sum()
+    seen = total["clear_ha"] > 0
+    total["ndvi"] = (total["weighted"] / total["clear_ha"].where(seen)).astype(float)
+    total["weight"] = total["clear_ha"]
+    total["clear_share"] = total["clear_ha"] / total["cover_ha"]
+    return total[[*keys, "ndvi", "weight", "clear_share"]].sort_values(keys, ignore_index=True)
