@@ -1,0 +1,230 @@
+"""Harmonic design and the small linear algebra that the fits share.
+
+The kernels work on one pixel at a time with buffers that the caller owns, so that a fit needs no
+array of the size of a stack besides the stack itself.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+_FOUR_YEARS = 1461
+"""Days in four Julian years of 365.25 days."""
+
+MAD_TO_SIGMA = 1.4826
+"""Median absolute deviation to standard deviation, for a normal distribution."""
+
+
+def day_numbers(time: npt.ArrayLike) -> Int:
+    """Days since `conventions.EPOCH` of dates, as signed integers."""
+    from lesniva.conventions import EPOCH
+
+    return (np.asarray(time, dtype="datetime64[D]") - EPOCH).astype(np.int64)
+
+
+def design(day: npt.ArrayLike, order: int, *, trend: bool = False) -> Float:
+    """Build the regressors of the seasonal model.
+
+    Parameters
+    ----------
+    day
+        Day numbers.
+    order
+        Number of harmonics K.
+    trend
+        Add a column of years since `conventions.EPOCH` after the intercept.
+
+    Returns
+    -------
+    ndarray
+        (time, coefficient) float64: 1, [years,] cos 2πτ, sin 2πτ, cos 4πτ, … with
+        τ = days / 365.25. A model of lower order uses the first columns only.
+
+    Notes
+    -----
+    The phase is taken from integer days modulo 1461, so that a shift by four years changes no bit.
+    """
+    days = np.asarray(day, dtype=np.int64)
+    phase = 2.0 * np.pi * ((4 * days) % _FOUR_YEARS) / _FOUR_YEARS
+    columns = [np.ones(days.size)]
+    if trend:
+        columns.append(days / 365.25)
+    for k in range(1, order + 1):
+        columns += [np.cos(k * phase), np.sin(k * phase)]
+    return np.ascontiguousarray(np.stack(columns, axis=1))
+
+
+def products(X: Float) -> Float:
+    """Lower triangles, row by row, of the outer products x xᵀ: (time, p (p + 1) / 2).
+
+    The triangle of a model with fewer columns is a prefix of it.
+    """
+    row, column = np.tril_indices(X.shape[1])
+    return np.ascontiguousarray(X[:, row] * X[:, column])
+
+
+def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
+    """Names of the columns of `design`."""
+    names = ["intercept"] + (["trend_per_year"] if trend else [])
+    for k in range(1, order + 1):
+        names += [f"cos{k}", f"sin{k}"]
+    return names
+
+
+@njit(nogil=True, cache=True)
+def solve_packed(A: Float, b: Float, p: int) -> bool:
+    """Solve A x = b in place (A a packed lower triangle, x left in b) by Cholesky.
+
+    Returns False, with A and b spoilt, when A is not positive definite to working precision.
+    """
+    for i in range(p):
+        row = i * (i + 1) // 2
+        for j in range(i):
+            other = j * (j + 1) // 2
+            total = A[row + j]
+            for k in range(j):
+                total -= A[row + k] * A[other + k]
+            A[row + j] = total / A[other + j]
+        pivot = A[row + i]
+        before = pivot
+        for k in range(i):
+            pivot -= A[row + k] * A[row + k]
+        if not pivot > 1e-10 * before:
+            return False
+        A[row + i] = np.sqrt(pivot)
+    for i in range(p):
+        row = i * (i + 1) // 2
+        total = b[i]
+        for k in range(i):
+            total -= A[row + k] * b[k]
+        b[i] = total / A[row + i]
+    for i in range(p - 1, -1, -1):
+        total = b[i]
+        for k in range(i + 1, p):
+            total -= A[k * (k + 1) // 2 + i] * b[k]
+        b[i] = total / A[i * (i + 1) // 2 + i]
+    return True
+
+
+@njit(nogil=True, cache=True)
+def select(values: Float, n: int, rank: int) -> float:
+    """Value of the given rank (0 = least) among the first n; reorders them (Hoare's selection)."""
+    left, right = 0, n - 1
+    while left < right:
+        pivot = values[rank]
+        i, j = left, right
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if j < rank:
+            left = i
+        if rank < i:
+            right = j
+    return values[rank]
+
+
+@njit(nogil=True, cache=True)
+def median(values: Float, n: int) -> float:
+    """Median of the first n values (n ≥ 1); reorders them."""
+    upper = select(values, n, n // 2)
+    if n % 2 == 1:
+        return upper
+    lower = values[0]
+    for i in range(1, n // 2):
+        lower = max(lower, values[i])
+    return 0.5 * (lower + upper)
+
+
+@njit(nogil=True, cache=True)
+def rotate_in(R: Float, x: Float, y: float, p: int) -> float:
+    """Add the row (x, y) to the triangular factor R (p, p + 1) of [X y] by Givens rotations.
+
+    Returns what is left of y: the recursive residual of the row against the rows before it, zero
+    while they do not determine the model. x is spoilt.
+    """
+    for i in range(p):
+        if x[i] == 0.0:
+            continue
+        old = R[i, i]
+        new = np.sqrt(old * old + x[i] * x[i])
+        c = old / new
+        s = x[i] / new
+        R[i, i] = new
+        for j in range(i + 1, p):
+            held = R[i, j]
+            R[i, j] = c * held + s * x[j]
+            x[j] = c * x[j] - s * held
+        held = R[i, p]
+        R[i, p] = c * held + s * y
+        y = c * y - s * held
+        if old == 0.0:
+            return 0.0
+    return y
+
+
+@njit(nogil=True, cache=True)
+def back_substitute(R: Float, p: int, beta: Float) -> None:
+    """Coefficients from the factor that `rotate_in` has built."""
+    for i in range(p - 1, -1, -1):
+        total = R[i, p]
+        for j in range(i + 1, p):
+            total -= R[i, j] * beta[j]
+        beta[i] = total / R[i, i]
+
+
+@njit(nogil=True, cache=True)
+def reversed_recursive_residuals(
+    X: Float, y: Float, rows: Int, n: int, p: int, R: Float, x: Float, w: Float
+) -> None:
+    """Recursive residuals, newest observation first; w gets the n − p of them.
+
+    y holds the n observations, rows their rows in X (Brown, Durbin & Evans 1975, by rotations).
+    """
+    R[:, :] = 0.0
+    for i in range(n):
+        row = rows[n - 1 - i]
+        for j in range(p):
+            x[j] = X[row, j]
+        left = rotate_in(R, x, y[n - 1 - i], p)
+        if i >= p:
+            w[i - p] = left
+
+
+@njit(nogil=True, cache=True)
+def stable_start(w: Float, n: int, p: int, critical: float) -> int:
+    """First (0-based) of n observations of the stable history, from reversed recursive residuals.
+
+    Reverse ordered CUSUM (Pesaran & Timmermann 2002) with the conventions of strucchange: the
+    residuals' standard deviation has ddof 1; the boundary is λ (1 + 2j / (n − p)).
+    """
+    m = n - p
+    if m < 2:
+        return 0
+    mean = 0.0
+    for i in range(m):
+        mean += w[i]
+    mean /= m
+    square = 0.0
+    for i in range(m):
+        square += (w[i] - mean) ** 2
+    scale = np.sqrt(square / (m - 1)) * np.sqrt(m)
+    if not scale > 0.0:
+        return 0
+    total = 0.0
+    for i in range(m):
+        total += w[i]
+        if abs(total) / scale > critical * (1.0 + 2.0 * (i + 1) / m):
+            # The process has m + 1 values, S_0 = 0 among them, and R counts from 1.
+            return m - i
+    return 0
