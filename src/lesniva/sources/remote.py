@@ -1,0 +1,374 @@
+"""Asking servers: retries with a limit, time-outs, size caps, no surprise hosts, no secrets shown.
+
+Everything a provider answers passes through `fetch`. Its rules:
+
+- a request is tried again after 429, 5xx, a cut connection or a time-out, `attempts` times at
+  most; ``Retry-After`` is honoured as whole seconds, decimals or a date (milliseconds where the
+  provider means that), but never beyond `LONGEST_WAIT`;
+- a redirect is followed within the host it came from, otherwise only to hosts named beforehand, and
+  then without the ``Authorization`` header;
+- an answer larger than `max_bytes` is dropped while it arrives;
+- error messages carry addresses without their query (`redact`), never headers or bodies sent.
+"""
+
+import ipaddress
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+import stamina
+
+from lesniva.errors import CredentialsError, SourceError
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 6
+"""Tries of one request before the source counts as unreachable."""
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, and between two bytes."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds between two tries, doubled each time."""
+
+MAX_JSON_BYTES = 50_000_000
+"""No page of a catalog is larger."""
+
+KNOWN_HOSTS = frozenset(
+    {
+        "earth-search.aws.element84.com",
+        "sentinel-cogs.s3.us-west-2.amazonaws.com",
+        "e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com",
+        "planetarycomputer.microsoft.com",
+        "sentinel2l2a01.blob.core.windows.net",
+        "stac.dataspace.copernicus.eu",
+        "eodata.dataspace.copernicus.eu",
+        "download.dataspace.copernicus.eu",
+        "zipper.dataspace.copernicus.eu",
+        "identity.dataspace.copernicus.eu",
+        "sh.dataspace.copernicus.eu",
+        "services.sentinel-hub.com",
+    }
+)
+"""Hosts of the providers this toolkit knows; any other must be named in the source's `hosts`."""
+
+KNOWN_BUCKETS = frozenset({"eodata"})
+"""S3 buckets an asset may stand in."""
+
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SESSIONS = threading.local()
+
+
+class UnreachableError(SourceError):
+    """The server did not answer, however often it was asked."""
+
+
+class _TryAgainError(Exception):
+    """One try failed in a way that may pass; `wait` seconds were asked for."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def fetch(
+    url: str,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    hosts: Collection[str] = (),
+    attempts: int = ATTEMPTS,
+    timeout: tuple[float, float] = TIMEOUT,
+    max_bytes: int = MAX_JSON_BYTES,
+    retry_after_unit: float = 1.0,
+    accept: Callable[[bytes], bool] = lambda _content: True,
+) -> requests.Response:
+    """Send one request until it is answered or the tries are used up.
+
+    Parameters
+    ----------
+    url
+        ``https``, or ``http`` to a host that is named in `hosts` or is this machine.
+    method, body, form, headers
+        The request; `body` goes out as JSON, `form` URL-encoded. Secrets belong in `form` and
+        `headers`, which are never shown.
+    hosts
+        Hosts a redirect may lead to besides the first one.
+    attempts
+        Tries at most.
+    timeout
+        Seconds to connect and between two bytes.
+    max_bytes
+        Largest answer taken.
+    retry_after_unit
+        Seconds in one step of a ``Retry-After`` number (Sentinel Hub: 0.001).
+    accept
+        Looks at the body of a good answer; False counts as a fault that may pass.
+
+    Returns
+    -------
+    requests.Response
+        A 2xx answer whose body is complete.
+
+    Raises
+    ------
+    SourceError
+        Not reached, or a redirect elsewhere, or refused for good (4xx).
+    CredentialsError
+        401, 402 or 403.
+    """
+    where = redact(url)
+
+    def again(error: Exception) -> bool | float:
+        if not isinstance(error, _TryAgainError):
+            return False
+        logger.debug("%s: %s, trying again", where, error)
+        return True if error.wait is None else error.wait
+
+    try:
+        for attempt in stamina.retry_context(
+            on=again,
+            attempts=attempts,
+            timeout=None,
+            wait_initial=FIRST_WAIT,
+            wait_max=LONGEST_WAIT,
+            wait_jitter=FIRST_WAIT,
+        ):
+            with attempt:
+                return _once(
+                    url,
+                    hosts={*hosts, urlsplit(url).hostname or ""},
+                    max_bytes=max_bytes,
+                    retry_after_unit=retry_after_unit,
+                    accept=accept,
+                    sending={
+                        "method": method,
+                        "json": body,
+                        "data": form,
+                        "headers": dict(headers or {}),
+                        "timeout": timeout,
+                    },
+                )
+    except _TryAgainError as error:
+        raise UnreachableError(
+            f"{where} cannot be reached: {error} after {attempts} tries; "
+            "check the network or try again later"
+        ) from None
+    raise AssertionError("stamina either returns or raises")
+
+
+def fetch_json(url: str, **request: Any) -> Any:
+    """`fetch` an answer that must be JSON; anything else counts as a fault that may pass."""
+    response = fetch(url, accept=_is_json, **{"headers": {"Accept": "application/json"}, **request})
+    return json.loads(response.content)
+
+
+def redact(url: str) -> str:
+    """Address without user, password, query and fragment: what may be shown and logged.
+
+    >>> redact("https://me:word@host.org/a.tif?sig=abc")
+    'https://host.org/a.tif'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def redact_text(text: str) -> str:
+    """Cut tokens, passwords and the queries of addresses out of a foreign message."""
+    text = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+", r"\1 ***", text)
+    text = re.sub(r"(?i)\b(client_secret|access_token|sig|password)=[^\s&'\"]+", r"\1=***", text)
+    return re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found[0]), text)
+
+
+def is_remote(href: str) -> bool:
+    """Whether an address leads off this machine's disks."""
+    return href.startswith(("http://", "https://", "s3://"))
+
+
+def refusal(href: str, hosts: Collection[str]) -> str | None:
+    """Why a remote address must not be opened; None when it may.
+
+    Parameters
+    ----------
+    href
+        ``http``, ``https`` or ``s3`` address.
+    hosts
+        Hosts and buckets allowed besides `KNOWN_HOSTS` and `KNOWN_BUCKETS`. Plain http and
+        addresses of private networks are allowed only when named here.
+    """
+    parts = urlsplit(href)
+    host = parts.hostname or ""
+    if host in hosts:
+        return None
+    if parts.scheme == "s3":
+        known = host in KNOWN_BUCKETS
+    else:
+        known = parts.scheme == "https" and host in KNOWN_HOSTS and not _is_address(host)
+    if known:
+        return None
+    return f"{redact(href)} is on a host that is not allowed; add it as hosts = [{host!r}]"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def retry_after(stated: str | None, unit: float = 1.0) -> float | None:
+    """Seconds a ``Retry-After`` header asks for (number or HTTP date), at most `LONGEST_WAIT`.
+
+    Parameters
+    ----------
+    stated
+        The header's value; None when there was none.
+    unit
+        Seconds in one step of a number. A number that makes under 0.05 s in that unit is taken as
+        seconds: proxies in front of Sentinel Hub answer so.
+    """
+    if stated is None:
+        return None
+    try:
+        number = float(stated)
+    except ValueError:
+        pass
+    else:
+        seconds = number * unit
+        if unit < 1 and 0 < seconds < 0.05:
+            seconds = number
+        return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 (nan)
+    try:
+        when = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT)
+
+
+def _once(
+    url: str,
+    *,
+    hosts: Collection[str],
+    max_bytes: int,
+    retry_after_unit: float,
+    accept: Callable[[bytes], bool],
+    sending: dict[str, Any],
+) -> requests.Response:
+    try:
+        response = _follow(url, hosts, sending)
+        with response:
+            _judge(response, redact(url), retry_after_unit)
+            _take(response, max_bytes, redact(url))
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _TryAgainError(_reason(error)) from None
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        raise _TryAgainError("the answer was cut") from None
+    except requests.RequestException as error:
+        raise SourceError(
+            f"{redact(url)} cannot be asked: {redact_text(str(error))}; check the address"
+        ) from None
+    if not accept(response.content):
+        raise _TryAgainError("the answer makes no sense")
+    return response
+
+
+def _follow(url: str, hosts: Collection[str], sending: dict[str, Any]) -> requests.Response:
+    """Send, following redirects by hand: `requests` would follow them anywhere."""
+    first = urlsplit(url)
+    for _ in range(5):
+        response = _session().request(url=url, allow_redirects=False, stream=True, **sending)
+        if response.status_code not in _REDIRECTS:
+            return response
+        target = urljoin(url, response.headers.get("Location", ""))
+        response.close()
+        host = urlsplit(target).hostname or ""
+        downgraded = first.scheme == "https" and urlsplit(target).scheme != "https"
+        if host not in hosts or downgraded or sending["method"] != "GET":
+            raise SourceError(
+                f"{redact(url)} redirects to {redact(target)}, which is not followed; "
+                "give the final address, or name its host in hosts"
+            )
+        if urlsplit(target).netloc != first.netloc:
+            kept = {k: v for k, v in sending["headers"].items() if k.lower() != "authorization"}
+            sending = {**sending, "headers": kept}
+        url = target
+    raise SourceError(f"{redact(url)} redirects in circles; check the address")
+
+
+def _judge(response: requests.Response, where: str, unit: float) -> None:
+    status = response.status_code
+    if status < 300:
+        return
+    if status in _TRANSIENT:
+        wait = retry_after(response.headers.get("Retry-After"), unit)
+        raise _TryAgainError(f"HTTP {status}", wait)
+    detail = _detail(response)
+    if status in (401, 402, 403):
+        raise CredentialsError(
+            f"{where} refuses (HTTP {status}{detail}); check the credentials, their rights and "
+            "the quota of the account"
+        )
+    raise SourceError(f"{where} answers HTTP {status}{detail}; check the address and the request")
+
+
+def _detail(response: requests.Response) -> str:
+    """Quote the provider's own words about a refusal, shortened and without secrets."""
+    try:
+        text = next(response.iter_content(2000), b"").decode("utf-8", "replace")
+    except requests.RequestException:
+        return ""
+    text = redact_text(" ".join(text.split()))
+    if not text or text.startswith("<"):
+        return ""
+    return f": {text[:200]}"
+
+
+def _take(response: requests.Response, max_bytes: int, where: str) -> None:
+    """Read the body up to a limit and leave it in the response."""
+    content = bytearray()
+    for piece in response.iter_content(1 << 16):
+        content += piece
+        if len(content) > max_bytes:
+            raise SourceError(
+                f"{where} answers with more than {max_bytes / 1e6:.0f} MB; "
+                "ask for less or check the address"
+            )
+    response._content = bytes(content)  # noqa: SLF001 (requests offers no capped read)
+
+
+def _session() -> requests.Session:
+    """One connection pool a thread; `requests` does not promise more."""
+    if not hasattr(_SESSIONS, "session"):
+        _SESSIONS.session = requests.Session()
+    session: requests.Session = _SESSIONS.session
+    return session
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if "NameResolution" in str(error):
+        return "the host's name is unknown"
+    return "the connection failed"
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
