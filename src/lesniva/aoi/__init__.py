@@ -1,0 +1,27 @@
+"""Areas of interest: the area file, the working grids, their blocks, and the boundary import.
+
+::
+
+    boundary file ── import_boundaries ─┬─► Report
+                                        └─► Area ── save ─► area file ── load ─► Area
+    Area ── grids ─► one Grid per UTM zone ── blocks ─► Block, the unit of work
+
+`geometry` mends polygons and measures them, `area` is the area file, `grid` lays pixels over it,
+`names` knows how Russian districts are called, `boundaries` imports what others have drawn.
+"""
+
+from lesniva.aoi.area import Area, load, save
+from lesniva.aoi.geometry import areas_km2
+from lesniva.aoi.grid import Block, Grid, blocks, grids, inside
+
+__all__ = [
+    "Area",
+    "Block",
+    "Grid",
+    "areas_km2",
+    "blocks",
+    "grids",
+    "inside",
+    "load",
+    "save",
+]
