@@ -119,6 +119,30 @@ class Status(IntEnum):
     NO_DATA = 255
 
 
+class Coverage(IntEnum):
+    """Whether a pixel was seen in a run, and if not, why."""
+
+    CLEAR = 0
+    CLOUD = 1
+    SHADOW = 2
+    SNOW = 3
+    SCENE_REJECTED = 4
+    OUT_OF_SEASON = 5
+    NO_ACQUISITION = 6
+    NOT_WATCHED = 250
+    NO_DATA = 255
+
+
+class Cropland(IntEnum):
+    """What a map of cropland says of a pixel."""
+
+    OTHER = 0
+    CROPLAND = 1
+    WINTER_CROPS = 2
+    SUMMER_CROPS = 3
+    NO_DATA = 255
+
+
 def flags(states: type[IntEnum]) -> dict[str, Any]:
     """CF attributes that explain the numbers of a state array.
 
@@ -149,3 +173,9 @@ def from_day_number(number: npt.ArrayLike) -> npt.NDArray[np.datetime64]:
     """Dates of day numbers; 0 becomes NaT."""
     days = np.asarray(number, dtype=np.int64)
     return np.where(days == 0, np.datetime64("NaT", "D"), EPOCH + days)
+
+
+def cutoff_date(year: int, cutoff: str) -> np.datetime64:
+    """Date of the cut-off ``MM-DD`` of a harvest year; October to December are of the autumn before."""
+    before = int(cutoff[:2]) >= 10
+    return np.datetime64(f"{year - before:04d}-{cutoff}", "D")

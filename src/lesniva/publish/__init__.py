@@ -2,20 +2,47 @@
 
 - `layers`: the raster layers we publish, their numbers and colours;
 - `cog`: a layer of a whole area as COG, from blocks;
-- `vector`: GeoJSON, GeoPackage, GeoParquet, CSV;
+- `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
+- `qgis`: styles (QML) of both;
+- `stac`: a collection of what was published;
 - `manifest`: ``manifest.json`` and ``run.json`` of an output folder, and the check of it.
 """
 
 from lesniva.publish.cog import RasterStats, write_cog
-from lesniva.publish.layers import LAYERS, Layer, encode
+from lesniva.publish.fields import field_titles
+from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
 from lesniva.publish.manifest import verify, write_manifest, write_run
-from lesniva.publish.vector import write_csv, write_geojson, write_geopackage, write_geoparquet
+from lesniva.publish.qgis import (
+    alerts_style,
+    districts_style,
+    forecast_style,
+    verdicts_style,
+    write_style,
+)
+from lesniva.publish.stac import Product, Raster, write_stac
+from lesniva.publish.vector import (
+    read_table,
+    write_csv,
+    write_geojson,
+    write_geopackage,
+    write_geoparquet,
+)
 
 __all__ = [
+    "FOREST_LAYERS",
+    "HARVEST_LAYERS",
     "LAYERS",
     "Layer",
+    "Product",
+    "Raster",
     "RasterStats",
+    "alerts_style",
+    "districts_style",
     "encode",
+    "field_titles",
+    "forecast_style",
+    "read_table",
+    "verdicts_style",
     "verify",
     "write_cog",
     "write_csv",
@@ -24,4 +51,6 @@ __all__ = [
     "write_geoparquet",
     "write_manifest",
     "write_run",
+    "write_stac",
+    "write_style",
 ]

@@ -17,7 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lesniva.conventions import INDEX_SCALE, NODATA_INT16, NODATA_UINT8, Status, from_day_number
+from lesniva.conventions import (
+    INDEX_SCALE,
+    NODATA_INT16,
+    NODATA_UINT8,
+    Coverage,
+    Cropland,
+    Status,
+    from_day_number,
+)
 
 NODATA_DATE = 0
 """Missing value of date layers."""
@@ -188,14 +196,14 @@ COVERAGE = Layer(
     dtype="uint8",
     nodata=NODATA_UINT8,
     classes=(
-        LayerClass(0, "seen clear", "видно", "#66bd63"),
-        LayerClass(1, "cloud", "облако", "#d9d9d9"),
-        LayerClass(2, "cloud shadow", "тень облака", "#737373"),
-        LayerClass(3, "snow", "снег", "#c6dbef"),
-        LayerClass(4, "scene rejected", "снимок забракован", "#fdae61"),
-        LayerClass(5, "out of season", "вне сезона", "#dfc27d"),
-        LayerClass(6, "no acquisition", "нет съёмки", "#525252"),
-        LayerClass(250, "not watched", "не наблюдается", "#f7f7f7"),
+        LayerClass(Coverage.CLEAR, "seen clear", "видно", "#66bd63"),
+        LayerClass(Coverage.CLOUD, "cloud", "облако", "#d9d9d9"),
+        LayerClass(Coverage.SHADOW, "cloud shadow", "тень облака", "#737373"),
+        LayerClass(Coverage.SNOW, "snow", "снег", "#c6dbef"),
+        LayerClass(Coverage.SCENE_REJECTED, "scene rejected", "снимок забракован", "#fdae61"),
+        LayerClass(Coverage.OUT_OF_SEASON, "out of season", "вне сезона", "#dfc27d"),
+        LayerClass(Coverage.NO_ACQUISITION, "no acquisition", "нет съёмки", "#525252"),
+        LayerClass(Coverage.NOT_WATCHED, "not watched", "не наблюдается", "#f7f7f7"),
     ),
 )
 
@@ -249,10 +257,12 @@ CROPLAND = Layer(
     dtype="uint8",
     nodata=NODATA_UINT8,
     classes=(
-        LayerClass(0, "not cropland", "не пашня", "#f0f0f0"),
-        LayerClass(1, "cropland, crop unknown", "пашня, культура неизвестна", "#e6c35c"),
-        LayerClass(2, "winter crops", "озимые", "#5aae61"),
-        LayerClass(3, "summer crops", "яровые и поздние", "#c2a5cf"),
+        LayerClass(Cropland.OTHER, "not cropland", "не пашня", "#f0f0f0"),
+        LayerClass(
+            Cropland.CROPLAND, "cropland, crop unknown", "пашня, культура неизвестна", "#e6c35c"
+        ),
+        LayerClass(Cropland.WINTER_CROPS, "winter crops", "озимые", "#5aae61"),
+        LayerClass(Cropland.SUMMER_CROPS, "summer crops", "яровые и поздние", "#c2a5cf"),
     ),
 )
 

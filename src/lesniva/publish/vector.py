@@ -22,7 +22,7 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
-from lesniva.errors import EnvironmentFaultError
+from lesniva.errors import EnvironmentFaultError, InputError
 from lesniva.storage import whole_file, write_text
 
 GEOPACKAGE_VERSION = "1.3"
@@ -30,6 +30,8 @@ GEOPACKAGE_VERSION = "1.3"
 
 GEOJSON_DECIMALS = 7
 """About a centimetre."""
+
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 GEOMETRY = "geom"
 """Name of the geometry column of a GeoPackage."""
@@ -152,6 +154,37 @@ def write_geopackage(
                 attribution,
             )
         _freeze_times(temporary, when)
+
+
+def read_table(path: Path, layer: str) -> pd.DataFrame | None:
+    """Read one layer of a GeoPackage, for what a reviewer wrote into it to live on.
+
+    Parameters
+    ----------
+    path
+        A GeoPackage of an earlier run.
+    layer
+        Its name.
+
+    Returns
+    -------
+    DataFrame or GeoDataFrame or None
+        None where there is no such file or layer yet.
+
+    Raises
+    ------
+    InputError
+        The file is there and is no GeoPackage.
+    """
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+            raise InputError(f"{path} is no GeoPackage; restore it, or remove it to start anew")
+    if layer not in pyogrio.list_layers(path)[:, 0]:
+        return None
+    table: pd.DataFrame = pyogrio.read_dataframe(path, layer=layer)
+    return table
 
 
 @contextmanager

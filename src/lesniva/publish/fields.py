@@ -1,0 +1,50 @@
+"""Titles of the columns of published tables, with their units, for people.
+
+Column names are English, as programs want them; a GIS shows these titles instead.
+"""
+
+from typing import Literal
+
+Language = Literal["en", "ru"]
+
+TITLES: dict[str, tuple[str, str]] = {
+    "adm_id": ("district id", "код района"),
+    "alert_id": ("alert id", "код сигнала"),
+    "area_ha": ("area, ha", "площадь, га"),
+    "cause": ("cause", "причина"),
+    "cause_prob": ("probability of the cause", "вероятность причины"),
+    "comment": ("comment", "примечание"),
+    "confirmed_on": ("confirmed on", "дата подтверждения"),
+    "crop": ("crop", "культура"),
+    "cutoff": ("data until", "данные по дату"),
+    "date_max": ("changed not later than", "изменение не позднее"),
+    "date_min": ("changed not earlier than", "изменение не ранее"),
+    "district_en": ("district (English)", "район (англ.)"),
+    "district_ru": ("district", "район"),
+    "event": ("since the last run", "с прошлого прогона"),
+    "finished": ("finished", "окончен"),
+    "lat": ("latitude, °", "широта, °"),
+    "lon": ("longitude, °", "долгота, °"),
+    "magnitude": ("change of the index", "изменение индекса"),
+    "n_obs": ("clear observations", "ясных наблюдений"),
+    "name_en": ("name (English)", "название (англ.)"),
+    "name_ru": ("name", "название"),
+    "probability": ("probability of change, 0-1", "вероятность изменения, 0–1"),
+    "reasons": ("reasons", "основания"),
+    "reviewed_on": ("reviewed on", "дата проверки"),
+    "reviewer": ("reviewer", "проверил"),
+    "run_id": ("run", "прогон"),
+    "started": ("started", "начат"),
+    "status": ("status", "состояние"),
+    "verdict": ("verdict", "заключение"),
+    "year": ("harvest year", "год урожая"),
+    "yield_t_ha": ("yield, t/ha", "урожайность, т/га"),
+    "yield_t_ha_lower": ("yield, lower bound, t/ha", "урожайность, нижняя граница, т/га"),
+    "yield_t_ha_upper": ("yield, upper bound, t/ha", "урожайность, верхняя граница, т/га"),
+}
+"""Column → English and Russian title."""
+
+
+def field_titles(language: Language) -> dict[str, str]:
+    """Column → title in one language."""
+    return {column: title[language == "ru"] for column, title in TITLES.items()}
