@@ -1,0 +1,162 @@
+"""The two archives that travel with the toolkit: a forest and a farmland of Lipetsk oblast."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lesniva.conventions import NODATA_UINT8, SYNTHETIC_NOTICE
+from lesniva.storage import whole_file, write_text
+from lesniva.synthetic.archive import CATALOG, Plan, fingerprint, reusable, write_archive, write_cog
+from lesniva.synthetic.forest import (
+    Cause,
+    Truth,
+    archive_plan,
+    event_table,
+    plant,
+    public_tree_cover,
+)
+from lesniva.synthetic.landscape import Grid
+from lesniva.synthetic.scenes import acquisitions
+from lesniva.synthetic.season import LIPETSK
+from lesniva.synthetic.spectra import BANDS
+
+FOREST_GRID: Final = Grid(32637, 545760, 5817000, 10, 1024, 1024)
+"""10.24 × 10.24 km near 39.75 E 52.45 N, on the 60 m raster of the Sentinel-2 tiles."""
+
+
+def write_forest_archive(
+    folder: Path,
+    *,
+    seed: int = 52,
+    start: str = "2020-01-01",
+    end: str = "2023-12-31",
+    size: int = 1024,
+    scenes_per_year: int = 34,
+    bands: tuple[str, ...] = BANDS,
+    workers: int | None = None,
+) -> Path:
+    """Write the embedded forest archive, or what is missing of it.
+
+    Pine and mixed forest with fields, a river and villages; 10 m and 20 m bands; four seasons, the
+    first two with a few events only, the last two with many. Beside the scenes: ``forest_cover.tif``
+    (tree cover density, %, with the small errors of a public product), ``truth/events.gpkg``,
+    ``truth/truth.tif`` (bands ``day_number`` and ``cause``, 20 m) and ``truth/README.txt``.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if need be. A whole archive of the same parameters is reused.
+    seed
+        Everything follows from it.
+    start, end
+        First and last day; events begin in the third year.
+    size
+        Pixels of 10 m along each side, even.
+    scenes_per_year
+        How many acquisitions to keep.
+    bands
+        Bands to write, besides ``scl``.
+    workers
+        Threads; all cores without it.
+
+    Returns
+    -------
+    Path
+        ``catalog.json``.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        When a file cannot be written; what is whole stays for the next call.
+    """
+    print_ = fingerprint(
+        kind="forest",
+        seed=seed,
+        start=start,
+        end=end,
+        size=size,
+        scenes_per_year=scenes_per_year,
+        bands=bands,
+    )
+    if reusable(folder, print_):
+        return folder / CATALOG
+    first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
+    year = int(start[:4])
+    grid = Grid(FOREST_GRID.epsg, FOREST_GRID.left, FOREST_GRID.top, 10, size, size)
+    land, truth = plant(
+        seed=seed,
+        grid=grid,
+        start=first,
+        end=last,
+        climate=LIPETSK,
+        forest_share=0.62,
+        settled=True,
+        plan=archive_plan(seed, (year + 2, int(end[:4])), (year, year + 1)),
+    )
+    plan = Plan(
+        title="Forest near Lipetsk",
+        seed=seed,
+        latitude=LIPETSK.latitude,
+        bands=bands,
+        land=land,
+        acquisitions=acquisitions(
+            seed=seed,
+            start=first,
+            end=last,
+            latitude=LIPETSK.latitude,
+            orbits=(79,),
+            keep_per_year=scenes_per_year,
+        ),
+        fingerprint=print_,
+        extras={
+            "forest_cover.tif": partial(_write_tree_cover, truth=truth, seed=seed),
+            "truth/truth.tif": partial(_write_truth, truth=truth),
+            "truth/events.gpkg": partial(_write_events, truth=truth),
+            "truth/README.txt": partial(_write_forest_readme, truth=truth),
+        },
+    )
+    return write_archive(folder, plan, workers=workers or os.cpu_count() or 1)
+
+
+def _write_tree_cover(path: Path, *, truth: Truth, seed: int) -> None:
+    density = public_tree_cover(truth, seed=seed)[np.newaxis]
+    names = ["tree_cover_density_percent"]
+    write_cog(path, density, truth.grid, nodata=NODATA_UINT8, average=True, names=names)
+
+
+def _write_truth(path: Path, *, truth: Truth) -> None:
+    layers = np.stack([truth.day, truth.cause.astype(np.uint16)])
+    names = ["day_number", "cause"]
+    write_cog(path, layers, truth.grid, nodata=None, average=False, names=names)
+
+
+def _write_events(path: Path, *, truth: Truth) -> None:
+    from pyogrio import set_gdal_config_options
+
+    # GeoPackage stores the time of writing; a fixed one keeps the bytes the same from run to run.
+    set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
+    try:
+        with whole_file(path) as temporary:
+            event_table(truth).to_file(temporary, layer="events", driver="GPKG")
+    finally:
+        set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _write_forest_readme(path: Path, *, truth: Truth) -> None:
+    causes = ", ".join(f"{cause.value} {cause.name.lower()}" for cause in Cause)
+    write_text(
+        path,
+        f"""{SYNTHETIC_NOTICE}.
+
+What is known of the forest archive ({int(truth.event.max())} events).
+truth.tif     20 m, EPSG:{truth.grid.epsg}. Band 1: day of the disturbance, days since 2015-01-01,
+              0 = undisturbed. Band 2: cause: {causes}.
+events.gpkg   the same as polygons: event_id, cause, date_start and date_end (first and last pixel),
+              area_ha. Polygons follow the edges of the 20 m pixels.
+Dieback takes about ten weeks from the day given to the end; everything else happens on that day.
+../forest_cover.tif is what a user would have: tree cover density in %, before the events, with errors.
+""",
+    )
