@@ -11,17 +11,25 @@
 """
 
 from lesniva.aoi.area import Area, load, save
+from lesniva.aoi.boundaries import DistrictRow, Gap, Overlap, Report, import_boundaries
 from lesniva.aoi.geometry import areas_km2
 from lesniva.aoi.grid import Block, Grid, blocks, grids, inside
+from lesniva.aoi.names import match_name
 
 __all__ = [
     "Area",
     "Block",
+    "DistrictRow",
+    "Gap",
     "Grid",
+    "Overlap",
+    "Report",
     "areas_km2",
     "blocks",
     "grids",
+    "import_boundaries",
     "inside",
     "load",
+    "match_name",
     "save",
 ]

@@ -342,8 +342,8 @@ def _area(
     else:
         region = _joined(districts, notices)
     area_id = region.text("id") or path.stem.lower()
-    _check_ids(area_id, [district.text("id", "adm_id") for district in districts], faults)
-    _check_place(region, faults)
+    faults += id_faults(area_id, [district.text("id", "adm_id") for district in districts])
+    faults += place_faults(region.geometry, lonlat=region.text("axis_order") == "lonlat")
     if faults:
         return None
     return Area(
@@ -365,7 +365,9 @@ def _joined(features: list[_Feature], notices: list[str]) -> _Feature:
     return _Feature({"source": "; ".join(sorted(sources))}, geometry, "region")
 
 
-def _check_ids(area_id: str, district_ids: list[str], faults: list[str]) -> None:
+def id_faults(area_id: str, district_ids: Sequence[str]) -> list[str]:
+    """Say what is wrong with the ids of an area and its districts ("" = none given)."""
+    faults = []
     unnamed = [str(number) for number, adm_id in enumerate(district_ids, start=1) if not adm_id]
     if unnamed:
         faults.append(f"districts without an id: number {', '.join(unnamed)}")
@@ -379,22 +381,25 @@ def _check_ids(area_id: str, district_ids: list[str], faults: list[str]) -> None
             f"ids unfit for a file name: {', '.join(map(repr, unfit))}"
             " (use up to 64 of a-z, 0-9, _ and -, beginning with a letter or digit)"
         )
+    return faults
 
 
-def _check_place(region: _Feature, faults: list[str]) -> None:
-    km2 = float(areas_km2([region.geometry])[0])
+def place_faults(outline: AreaGeometry, *, lonlat: bool = False) -> list[str]:
+    """Say whether an outline is too large or, unless `lonlat` is vouched for, swapped."""
+    faults = []
+    km2 = float(areas_km2([outline])[0])
     if km2 > MAX_KM2:
         faults.append(f"{km2:.0f} km², more than {MAX_KM2:.0f}: not an area to work on")
-    if region.text("axis_order") == "lonlat":
-        return
-    centre = region.geometry.representative_point()
+    centre = outline.representative_point()
     swapped = shapely.Point(centre.y, centre.x)
-    if not _NORTHERN_EURASIA.covers(centre) and _NORTHERN_EURASIA.covers(swapped):
+    misplaced = not _NORTHERN_EURASIA.covers(centre) and _NORTHERN_EURASIA.covers(swapped)
+    if misplaced and not lonlat:
         faults.append(
             f"it lies at longitude {centre.x:.1f}, latitude {centre.y:.1f}, south of where this"
             " toolkit is used, and would lie inside with the two swapped; GeoJSON wants longitude"
             ' first (if the place is right, add "axis_order": "lonlat" to the properties)'
         )
+    return faults
 
 
 def _is_approximate(feature: _Feature) -> bool:
