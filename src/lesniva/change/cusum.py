@@ -13,12 +13,13 @@ the same answer in its inside as any other partition of the area.
 
 from dataclasses import dataclass
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, Int
+from lesniva.change.regression import Float
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -78,6 +79,8 @@ class Options:
     """Normal dates in a row that end an event …"""
     finish_days: int = 20
     """… and the days they must span."""
+    lasting_days: int = 60
+    """An event that ends was temporary if its anomalies span fewer days."""
     rearm_days: int = 365
     """Days after the first anomaly when an event that has not finished makes room for a new one."""
 
@@ -97,6 +100,7 @@ class Options:
                 "normal_z < 0": self.normal_z < 0.0,
                 "1 ≤ finish_dates ≤ 255": 1 <= self.finish_dates <= 255,
                 "0 ≤ finish_days ≤ 255": 0 <= self.finish_days <= 255,
+                "0 ≤ lasting_days ≤ 255": 0 <= self.lasting_days <= 255,
                 "rearm_days ≥ 1": self.rearm_days >= 1,
             }.items()
             if not fine
@@ -153,180 +157,239 @@ def _evidence(z: float, mean: float, spread: float, log_spread: float, limit: fl
     return min(max(ratio, -limit), limit)
 
 
+class Rule(NamedTuple):
+    """`Options` in the units of the kernels."""
+
+    sign: float
+    mean: float
+    spread: float
+    log_spread: float
+    limit: float
+    low: float
+    confirmed: float
+    near: float
+    far: float
+    normal_z: float
+    min_dates: int
+    min_neighbours: int
+    forget_days: int
+    finish_dates: int
+    finish_days: int
+    lasting_days: int
+    rearm_days: int
+
+
+class Fields(NamedTuple):
+    """Arrays (y, x) of a monitor state, and of the slice in hand."""
+
+    coefficients: npt.NDArray[np.int16]
+    sigma: npt.NDArray[np.uint16]
+    status: npt.NDArray[np.uint8]
+    evidence: npt.NDArray[np.int16]
+    n_anomalies: npt.NDArray[np.uint8]
+    last_observed: npt.NDArray[np.uint16]
+    run_days: npt.NDArray[np.uint8]
+    normal_run: npt.NDArray[np.uint8]
+    normal_days: npt.NDArray[np.uint8]
+    first_anomaly: npt.NDArray[np.uint16]
+    last_normal: npt.NDArray[np.uint16]
+    confirmed: npt.NDArray[np.uint16]
+    span_days: npt.NDArray[np.uint8]
+    residuals: npt.NDArray[np.int8]
+    z: npt.NDArray[np.float32]
+    """z of the slice, NaN without observation."""
+    before: npt.NDArray[np.int16]
+    """Evidence before the slice."""
+    normal_before: npt.NDArray[np.uint16]
+    """Day of the observation before the slice, if that was normal."""
+
+
+def rule_of(options: Options, *, decrease: bool) -> Rule:
+    """Express options in the units of the kernels."""
+    return Rule(
+        sign=1.0 if decrease else -1.0,
+        mean=options.mean,
+        spread=options.spread,
+        log_spread=log(options.spread),
+        limit=log((1.0 - options.clip) / options.clip),
+        low=EVIDENCE_STEPS * log(options.low / (1.0 - options.low)),
+        confirmed=EVIDENCE_STEPS * log(options.confirmed / (1.0 - options.confirmed)),
+        near=options.near,
+        far=options.far,
+        normal_z=options.normal_z,
+        min_dates=options.min_dates,
+        min_neighbours=options.min_neighbours,
+        forget_days=options.forget_days,
+        finish_dates=options.finish_dates,
+        finish_days=options.finish_days,
+        lasting_days=options.lasting_days,
+        rearm_days=options.rearm_days,
+    )
+
+
 @njit(nogil=True, cache=True)
 def accumulate(
     values: npt.NDArray[np.int16],
     day: int,
     x: Float,
     shift: Float,
+    noise: Float,
     strata: npt.NDArray[np.uint8],
-    sign: float,
-    mean: float,
-    spread: float,
-    limit: float,
-    forget_days: int,
-    normal_z: float,
-    finish_dates: int,
-    finish_days: int,
-    coefficients: npt.NDArray[np.int16],
-    sigma: npt.NDArray[np.uint16],
-    status: npt.NDArray[np.uint8],
-    S: npt.NDArray[np.int16],
-    n_anomalies: npt.NDArray[np.uint8],
-    last_observed: npt.NDArray[np.uint16],
-    recent_normal: npt.NDArray[np.uint16],
-    normal_run: npt.NDArray[np.uint8],
-    normal_span: npt.NDArray[np.uint8],
-    before: npt.NDArray[np.int16],
-    z_now: npt.NDArray[np.float32],
+    rule: Rule,
+    f: Fields,
 ) -> None:
     """Evidence of one slice: everything that needs no neighbour.
 
-    Leaves in ``before`` the evidence before the slice and in ``z_now`` z, NaN without observation.
+    shift and noise (stratum): what is taken off the residuals, and the factor of σ in this scene.
     """
-    log_spread = np.log(spread)
-    p = coefficients.shape[0]
-    for row in range(values.shape[0]):
-        for column in range(values.shape[1]):
-            z_now[row, column] = np.nan
-            value = values[row, column]
-            if value == _NODATA or status[row, column] >= _FIRST_WITHOUT_MODEL:
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            f.z[i, j] = np.nan
+            if values[i, j] == _NODATA or f.status[i, j] >= _FIRST_WITHOUT_MODEL:
                 continue
             fitted = 0.0
-            for j in range(p):
-                fitted += x[j] * coefficients[j, row, column]
-            residual = (value - fitted) / _SCALE - shift[strata[row, column]]
-            z = sign * residual / (sigma[row, column] * SIGMA_STEP)
-            held = S[row, column]
-            if (
-                held > 0
-                and n_anomalies[row, column] < 2
-                and day - last_observed[row, column] > forget_days
-            ):
+            for k in range(x.size):
+                fitted += x[k] * f.coefficients[k, i, j]
+            stratum = strata[i, j]
+            residual = (values[i, j] - fitted) / _SCALE - shift[stratum]
+            z = rule.sign * residual / (f.sigma[i, j] * SIGMA_STEP * noise[stratum])
+            held = f.evidence[i, j]
+            if _is_forgotten(f, i, j, day, rule):
                 held = np.int16(0)
-            before[row, column] = held
-            z_now[row, column] = z
-            step = round(EVIDENCE_STEPS * _evidence(z, mean, spread, log_spread, limit))
+                f.n_anomalies[i, j] = 0
+            step = round(
+                EVIDENCE_STEPS * _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
+            )
             total = min(max(held + step, 0), _MAX_EVIDENCE)
-            if held == 0:
-                n_anomalies[row, column] = 0
-            if z > normal_z and step <= 0:
-                if normal_run[row, column] == 0:
-                    normal_span[row, column] = 0
-                else:
-                    passed = normal_span[row, column] + day - recent_normal[row, column]
-                    normal_span[row, column] = min(passed, 255)
-                normal_run[row, column] = min(normal_run[row, column] + 1, 255)
-                recent_normal[row, column] = day
-                if normal_run[row, column] >= finish_dates and (
-                    normal_span[row, column] >= finish_days
-                ):
+            f.z[i, j] = z
+            f.before[i, j] = held
+            f.normal_before[i, j] = f.last_observed[i, j] if f.normal_run[i, j] > 0 else 0
+            passed = day - f.last_observed[i, j]
+            f.normal_days[i, j] = min(f.normal_days[i, j] + passed, 255)
+            f.run_days[i, j] = min(f.run_days[i, j] + passed, 255) if held > 0 else 0
+            if z > rule.normal_z and step <= 0:
+                if f.normal_run[i, j] == 0:
+                    f.normal_days[i, j] = 0
+                f.normal_run[i, j] = min(f.normal_run[i, j] + 1, 255)
+                if _is_normal_again(f, i, j, rule):
                     total = 0
             else:
-                normal_run[row, column] = 0
+                f.normal_run[i, j] = 0
             if total == 0:
-                n_anomalies[row, column] = 0
+                f.n_anomalies[i, j] = 0
             elif step > 0:
-                n_anomalies[row, column] = min(n_anomalies[row, column] + 1, 255)
-            S[row, column] = total
-            last_observed[row, column] = day
+                f.n_anomalies[i, j] = min(f.n_anomalies[i, j] + 1, 255)
+            f.evidence[i, j] = total
+            f.last_observed[i, j] = day
 
 
 @njit(nogil=True, cache=True)
-def judge(
-    day: int,
-    low: int,
-    confirmed: int,
-    near: float,
-    far: float,
-    min_dates: int,
-    min_neighbours: int,
-    forget_days: int,
-    finish_dates: int,
-    finish_days: int,
-    rearm_days: int,
-    sigma: npt.NDArray[np.uint16],
-    S: npt.NDArray[np.int16],
-    n_anomalies: npt.NDArray[np.uint8],
-    last_observed: npt.NDArray[np.uint16],
-    recent_normal: npt.NDArray[np.uint16],
-    normal_run: npt.NDArray[np.uint8],
-    normal_span: npt.NDArray[np.uint8],
-    before: npt.NDArray[np.int16],
-    z_now: npt.NDArray[np.float32],
-    sign: float,
-    status: npt.NDArray[np.uint8],
-    first_anomaly: npt.NDArray[np.uint16],
-    last_normal: npt.NDArray[np.uint16],
-    confirmed_on: npt.NDArray[np.uint16],
-    residuals: npt.NDArray[np.int8],
-) -> None:
+def judge(day: int, rule: Rule, f: Fields) -> None:
     """Status of the pixels observed in a slice, after `accumulate` has been over all of it."""
-    n_rows, n_columns = status.shape
-    kept = residuals.shape[0]
-    for row in range(n_rows):
-        for column in range(n_columns):
-            z = z_now[row, column]
-            if np.isnan(z):
+    for i in range(f.status.shape[0]):
+        for j in range(f.status.shape[1]):
+            if np.isnan(f.z[i, j]):
                 continue
-            state = status[row, column]
-            held = S[row, column]
-            starts = before[row, column] == 0 and held > 0
-            if state == _CONFIRMED:
-                if normal_run[row, column] >= finish_dates and (
-                    normal_span[row, column] >= finish_days
-                ):
-                    status[row, column] = _FINISHED
-                    continue
-                aged = day - first_anomaly[row, column] > rearm_days
-                if not (starts and aged):
-                    _push(residuals, row, column, kept, sign * z * sigma[row, column])
-                    continue
-            if held == 0:
-                if state in (_FLAGGED, _LOW):
-                    status[row, column] = _NONE
-                    first_anomaly[row, column] = 0
-                    for k in range(kept):
-                        residuals[k, row, column] = NO_RESIDUAL
-                elif state == _FINISHED and day - first_anomaly[row, column] > rearm_days:
-                    status[row, column] = _REARMED
-                continue
-            if starts:
-                first_anomaly[row, column] = day
-                last_normal[row, column] = recent_normal[row, column]
-                confirmed_on[row, column] = 0
-                for k in range(kept):
-                    residuals[k, row, column] = NO_RESIDUAL
-            _push(residuals, row, column, kept, sign * z * sigma[row, column])
-            neighbours = 0
-            active = 0
-            for i in range(max(row - 1, 0), min(row + 2, n_rows)):
-                for j in range(max(column - 1, 0), min(column + 2, n_columns)):
-                    if (i == row and j == column) or status[i, j] >= _FIRST_WITHOUT_MODEL:
-                        continue
-                    neighbours += 1
-                    if S[i, j] > 0 and (
-                        n_anomalies[i, j] >= 2 or day - last_observed[i, j] <= forget_days
-                    ):
-                        active += 1
-            factor = 1.0
-            if neighbours >= min_neighbours:
-                factor = near if 2 * active >= neighbours else far
-            if held >= factor * confirmed and n_anomalies[row, column] >= min_dates:
-                status[row, column] = _CONFIRMED
-                confirmed_on[row, column] = day
-            elif held >= factor * low:
-                status[row, column] = _LOW
+            if f.status[i, j] <= _LOW:
+                _judge_fresh(f, i, j, day, rule)
             else:
-                status[row, column] = _FLAGGED
+                _judge_recorded(f, i, j, day, rule)
 
 
 @njit(nogil=True, cache=True)
-def _push(
-    residuals: npt.NDArray[np.int8], row: int, column: int, kept: int, sigma_steps: float
-) -> None:
-    """Keep the newest residual of a pixel, drop its oldest."""
-    for k in range(kept - 1):
-        residuals[k, row, column] = residuals[k + 1, row, column]
-    step = round(sigma_steps * SIGMA_STEP / RESIDUAL_STEP)
-    residuals[kept - 1, row, column] = min(max(step, -127), 127)
+def _judge_fresh(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
+    """Judge a pixel without a confirmed event on record."""
+    if f.evidence[i, j] == 0:
+        if f.status[i, j] != _NONE:
+            f.status[i, j] = _NONE
+            f.first_anomaly[i, j] = 0
+            f.span_days[i, j] = 0
+            _forget_residuals(f, i, j)
+        if f.normal_run[i, j] > 0:
+            f.last_normal[i, j] = day
+        return
+    if f.before[i, j] == 0:
+        f.first_anomaly[i, j] = day
+        f.span_days[i, j] = 0
+        _forget_residuals(f, i, j)
+        # A greater gap than to the observation before only where that was neither normal nor not.
+        if f.normal_before[i, j] > 0:
+            f.last_normal[i, j] = f.normal_before[i, j]
+    _follow(f, i, j, day, rule)
+    f.status[i, j] = _confidence(f, i, j, day, rule)
+    if f.status[i, j] == _CONFIRMED:
+        f.confirmed[i, j] = day
+
+
+@njit(nogil=True, cache=True)
+def _judge_recorded(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
+    """Judge a pixel with a confirmed event: it stays on record until another is confirmed."""
+    started = day - f.run_days[i, j]
+    over = f.status[i, j] != _CONFIRMED
+    if over and f.before[i, j] == 0 and f.evidence[i, j] > 0:
+        known = f.normal_before[i, j] > 0
+        f.span_days[i, j] = min(day - f.normal_before[i, j], 255) if known else 255
+    aged = f.run_days[i, j] < 255 and started - f.first_anomaly[i, j] > rule.rearm_days
+    if (over or aged) and _confidence(f, i, j, day, rule) == _CONFIRMED:
+        if over and f.span_days[i, j] < 255:
+            f.last_normal[i, j] = started - f.span_days[i, j]
+        f.status[i, j] = _CONFIRMED
+        f.first_anomaly[i, j] = started
+        f.confirmed[i, j] = day
+        _forget_residuals(f, i, j)
+        _follow(f, i, j, day, rule)
+    elif not over and _is_normal_again(f, i, j, rule):
+        lasting = f.span_days[i, j] >= rule.lasting_days
+        f.status[i, j] = _REARMED if lasting else _FINISHED
+    elif not over:
+        _follow(f, i, j, day, rule)
+
+
+@njit(nogil=True, cache=True)
+def _is_forgotten(f: Fields, i: int, j: int, day: int, rule: Rule) -> bool:
+    """Whether a single date of evidence is too old to count."""
+    return f.n_anomalies[i, j] < 2 and day - f.last_observed[i, j] > rule.forget_days
+
+
+@njit(nogil=True, cache=True)
+def _is_normal_again(f: Fields, i: int, j: int, rule: Rule) -> bool:
+    """Whether the pixel has been normal for so many dates and days."""
+    return f.normal_run[i, j] >= rule.finish_dates and f.normal_days[i, j] >= rule.finish_days
+
+
+@njit(nogil=True, cache=True)
+def _forget_residuals(f: Fields, i: int, j: int) -> None:
+    for k in range(f.residuals.shape[0]):
+        f.residuals[k, i, j] = NO_RESIDUAL
+
+
+@njit(nogil=True, cache=True)
+def _follow(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
+    """Keep the newest residuals of an event and the days that its anomalies span."""
+    if f.normal_run[i, j] == 0:
+        f.span_days[i, j] = min(day - f.first_anomaly[i, j], 255)
+    last = f.residuals.shape[0] - 1
+    for k in range(last):
+        f.residuals[k, i, j] = f.residuals[k + 1, i, j]
+    residual = rule.sign * f.z[i, j] * f.sigma[i, j] * SIGMA_STEP
+    f.residuals[last, i, j] = min(max(round(residual / RESIDUAL_STEP), -127), 127)
+
+
+@njit(nogil=True, cache=True)
+def _confidence(f: Fields, i: int, j: int, day: int, rule: Rule) -> int:
+    """Flagged, low or confirmed, by a pixel's evidence and that of its eight neighbours."""
+    neighbours = 0
+    active = 0
+    for k in range(max(i - 1, 0), min(i + 2, f.status.shape[0])):
+        for m in range(max(j - 1, 0), min(j + 2, f.status.shape[1])):
+            if (k == i and m == j) or f.status[k, m] >= _FIRST_WITHOUT_MODEL:
+                continue
+            neighbours += 1
+            if f.evidence[k, m] > 0 and not _is_forgotten(f, k, m, day, rule):
+                active += 1
+    factor = 1.0
+    if neighbours >= rule.min_neighbours:
+        factor = rule.near if 2 * active >= neighbours else rule.far
+    if f.evidence[i, j] >= factor * rule.confirmed and f.n_anomalies[i, j] >= rule.min_dates:
+        return _CONFIRMED
+    return _LOW if f.evidence[i, j] >= factor * rule.low else _FLAGGED

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,11 @@ from lesniva.change.cusum import (
     PROFILES,
     RESIDUAL_STEP,
     SIGMA_STEP,
+    Fields,
     Options,
     accumulate,
     judge,
+    rule_of,
 )
 from lesniva.change.history import checked_stack, plane_coords
 from lesniva.change.regression import day_numbers, design
@@ -77,8 +78,11 @@ def start(
         ``n_history`` (255 = that or more), ``history_start``; int16 ``evidence`` S (steps of 1/256
         of log-odds), uint8 ``n_anomalies`` dates of evidence since S left 0; day numbers
         ``first_anomaly``, ``last_normal`` (the last normal observation before it), ``confirmed``,
-        ``last_observed``, ``recent_normal``; uint8 ``normal_run`` and ``normal_span`` (days) of the
-        run of normal dates; int8 ``residuals`` (recent, y, x; steps of 0.01, −128 = none); uint8
+        ``last_observed``; uint8 ``run_days`` since S left 0; ``normal_run`` dates and
+        ``normal_days`` of the present run of normal observations; ``span_days`` from the first to
+        the last anomaly of the event (of a finished or re-armed pixel: from the last normal
+        observation to the evidence it has again); all day counts end at 255; int8 ``residuals``
+        (recent, y, x; steps of 0.01, −128 = none) of the event's newest observations; uint8
         ``status``. Attributes: version, method, options hash, channel, last day processed.
     """
     chosen = chosen_options(options)
@@ -106,12 +110,13 @@ def start(
             "evidence": zeros(np.int16),
             "n_anomalies": zeros(np.uint8),
             "first_anomaly": zeros(np.uint16),
-            "last_normal": zeros(np.uint16),
+            "last_normal": (_PLANE, model["last_normal"].values.copy()),
             "confirmed": zeros(np.uint16),
             "last_observed": (_PLANE, model["last_observed"].values.copy()),
-            "recent_normal": (_PLANE, model["last_normal"].values.copy()),
+            "run_days": zeros(np.uint8),
             "normal_run": zeros(np.uint8),
-            "normal_span": zeros(np.uint8),
+            "normal_days": zeros(np.uint8),
+            "span_days": zeros(np.uint8),
             "residuals": (
                 ("recent", *_PLANE),
                 np.full((N_RESIDUALS, *shape), NO_RESIDUAL, dtype=np.int8),
@@ -225,7 +230,8 @@ def update(
         Rising dates, all after the state's last day.
     corrections
         What `scene.correction` gave: ``shift`` (time, stratum) in index units is taken off the
-        residuals; slices with ``rejected`` (time) are passed over.
+        residuals, σ is multiplied by ``noise`` (time, stratum); slices with ``rejected`` (time) are
+        passed over.
     strata
         (y, x) uint8 stratum of each pixel, needed with corrections.
     options
@@ -247,17 +253,17 @@ def update(
     stack = checked_stack(index, time)
     day = day_numbers(time)
     _refuse_late(state, day)
-    shift, rejected = _checked_corrections(corrections, len(day))
+    shift, noise, rejected = _checked_corrections(corrections, len(day))
     stratum = _checked_strata(strata, corrections, stack.shape[1:])
     new = state.copy(deep=True)
     order = (new.sizes["coef"] - 1 - new.attrs["trend"]) // 2
     X = design(day, order, trend=bool(new.attrs["trend"]))
-    plane = stack.shape[1:]
-    before = np.zeros(plane, dtype=np.int16)
-    z = np.empty(plane, dtype=np.float32)
-    for t in range(len(day)):
-        if not rejected[t]:
-            _feed(new, stack[t], int(day[t]), X[t], shift[t], stratum, chosen, before, z)
+    rule = rule_of(chosen, decrease=bool(new.attrs["decrease"]))
+    fields = _fields(new)
+    for t in np.flatnonzero(~rejected):
+        today = int(day[t])
+        accumulate(stack[t], today, X[t], shift[t], noise[t], stratum, rule, fields)
+        judge(today, rule, fields)
     new.attrs["last_day"] = int(day[-1])
     return new
 
@@ -275,15 +281,19 @@ def _refuse_late(state: xr.Dataset, day: npt.NDArray[np.int64]) -> None:
 
 def _checked_corrections(
     corrections: xr.Dataset | None, n_times: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Shift and noise (time, stratum), rejected (time)."""
     if corrections is None:
-        return np.zeros((n_times, 1)), np.zeros(n_times, dtype=bool)
+        return np.zeros((n_times, 1)), np.ones((n_times, 1)), np.zeros(n_times, dtype=bool)
     if corrections.sizes["time"] != n_times:
         raise InputError(
             f"{corrections.sizes['time']} scene corrections for {n_times} slices; give one each"
         )
-    shift = corrections["shift"].transpose("time", "stratum").values.astype(np.float64)
-    return np.ascontiguousarray(shift), corrections["rejected"].values.astype(bool)
+    shift, noise = (
+        np.ascontiguousarray(corrections[name].transpose("time", "stratum").values, dtype=float)
+        for name in ("shift", "noise")
+    )
+    return shift, noise, corrections["rejected"].values.astype(bool)
 
 
 def _checked_strata(
@@ -302,73 +312,15 @@ def _checked_strata(
     return np.ascontiguousarray(strata.values)
 
 
-def _feed(
-    state: xr.Dataset,
-    values: npt.NDArray[np.int16],
-    day: int,
-    x: npt.NDArray[np.float64],
-    shift: npt.NDArray[np.float64],
-    strata: npt.NDArray[np.uint8],
-    options: Options,
-    before: npt.NDArray[np.int16],
-    z: npt.NDArray[np.float32],
-) -> None:
-    """One slice into the arrays of the state, in place."""
+def _fields(state: xr.Dataset) -> Fields:
+    """Arrays of a state for the kernels, and scratch for the slice in hand."""
     held = {str(name): variable.values for name, variable in state.data_vars.items()}
-    sign = 1.0 if state.attrs["decrease"] else -1.0
-    accumulate(
-        values,
-        day,
-        x,
-        shift,
-        strata,
-        sign,
-        options.mean,
-        options.spread,
-        log((1.0 - options.clip) / options.clip),
-        options.forget_days,
-        options.normal_z,
-        options.finish_dates,
-        options.finish_days,
-        held["coefficients"],
-        held["sigma"],
-        held["status"],
-        held["evidence"],
-        held["n_anomalies"],
-        held["last_observed"],
-        held["recent_normal"],
-        held["normal_run"],
-        held["normal_span"],
-        before,
-        z,
-    )
-    judge(
-        day,
-        log(options.low / (1.0 - options.low)) * EVIDENCE_STEPS,
-        log(options.confirmed / (1.0 - options.confirmed)) * EVIDENCE_STEPS,
-        options.near,
-        options.far,
-        options.min_dates,
-        options.min_neighbours,
-        options.forget_days,
-        options.finish_dates,
-        options.finish_days,
-        options.rearm_days,
-        held["sigma"],
-        held["evidence"],
-        held["n_anomalies"],
-        held["last_observed"],
-        held["recent_normal"],
-        held["normal_run"],
-        held["normal_span"],
-        before,
-        z,
-        sign,
-        held["status"],
-        held["first_anomaly"],
-        held["last_normal"],
-        held["confirmed"],
-        held["residuals"],
+    plane = held["status"].shape
+    return Fields(
+        **{name: held[name] for name in Fields._fields if name in held},
+        z=np.empty(plane, dtype=np.float32),
+        before=np.zeros(plane, dtype=np.int16),
+        normal_before=np.zeros(plane, dtype=np.uint16),
     )
 
 
@@ -388,7 +340,7 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
         (y, x): ``status`` uint8; day numbers ``first_anomaly``, ``last_normal``, ``confirmed``,
         ``last_observed`` uint16 (0 = none); ``probability`` float32 0 … 1; ``magnitude`` float32,
         the median of the event's newest residuals in index units, NaN without event;
-        ``n_anomalies`` uint8.
+        ``n_anomalies`` and ``span_days`` uint8.
     """
     inside = state.isel(halo) if halo else state
     residuals = inside["residuals"].values
@@ -399,7 +351,8 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
     evidence = inside["evidence"].values / EVIDENCE_STEPS
     monitored = inside["status"].values < Status.NOT_FOREST
     probability = np.where(monitored, 1.0 / (1.0 + np.exp(-evidence)), np.nan)
-    names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
+    names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed"]
+    names += ["n_anomalies", "span_days"]
     return inside[names].assign(
         probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
         magnitude=(_PLANE, magnitude, {"units": "1"}),

@@ -1,0 +1,463 @@
+"""Scene correction by stratum, and the gate that keeps spoilt scenes from the detector.
+
+A whole stratum (forests of one type, or of one seasonal amplitude) departs from its model together
+when spring is late, haze lies over it or the sun stands otherwise. Each block counts its residuals
+into histograms with fixed bins; counts of blocks add up exactly, in any order and partition; from
+the sum come the median departure of each stratum and the verdict on each scene.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from numba import njit
+
+from lesniva.change.cusum import SIGMA_STEP
+from lesniva.change.history import checked_stack, plane_coords
+from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design
+from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
+from lesniva.errors import InputError
+
+RESIDUAL_BIN = 0.0025
+"""Width of a bin of residuals, in index units; the bins span −1 … 1, the outer ones the rest."""
+
+Z_BIN = 0.05
+"""Width of a bin of standardised residuals; the bins span −20 … 20, the outer ones the rest."""
+
+SIGMA_BIN = 0.0005
+"""Width of a bin of the noise, in index units, from 0 to 0.4."""
+
+AMPLITUDE_BIN = 0.005
+"""Width of a bin of the seasonal amplitude, in index units, from 0 to 1."""
+
+AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
+"""Edges of the default amplitude strata, in index units."""
+
+_N_BINS = 800
+_N_AMPLITUDE_BINS = 200
+_NODATA = int(NODATA_INT16)
+_SCALE = float(INDEX_SCALE)
+_FIRST_WITHOUT_MODEL = int(Status.NOT_FOREST)
+
+
+def seasonal_amplitude(model: xr.Dataset, *, season: tuple[int, int] = (115, 300)) -> xr.DataArray:
+    """Range of the fitted curve within the season, without its trend.
+
+    Parameters
+    ----------
+    model
+        Model (`history.fit`) or monitor state.
+    season
+        First and last day of the year of the observations the model was fitted to: outside them the
+        curve is not held by anything.
+
+    Returns
+    -------
+    DataArray
+        (y, x) float32 in index units, NaN without model.
+    """
+    coefficients, unit = _coefficients(model)
+    trend = int(model.attrs["trend"])
+    harmonics = coefficients[1 + trend :]
+    # Day numbers count from a 1 January.
+    X = design(np.arange(season[0] - 1, season[1], 5), harmonics.shape[0] // 2)[:, 1:]
+    amplitude = np.empty(harmonics.shape[1:], dtype=np.float32)
+    _range_of_curve(X, harmonics, unit, model["status"].values, amplitude)
+    return xr.DataArray(amplitude, dims=("y", "x"), coords=plane_coords(model))
+
+
+def amplitude_strata(
+    amplitude: xr.DataArray, *, edges: Sequence[float] = AMPLITUDE_EDGES
+) -> xr.DataArray:
+    """Strata of equal seasonality: 0 below the first edge … len(edges) from the last one on.
+
+    Parameters
+    ----------
+    amplitude
+        What `seasonal_amplitude` returned.
+    edges
+        Rising, in index units; the same for all blocks of an area.
+
+    Returns
+    -------
+    DataArray
+        (y, x) uint8; 0 also where there is no model.
+    """
+    rising = np.asarray(edges, dtype=np.float64)
+    if rising.size > 250 or (np.diff(rising) <= 0.0).any():
+        raise InputError(f"amplitude edges {list(edges)} do not rise (or are more than 250)")
+    known = np.nan_to_num(amplitude.values, nan=-1.0)
+    strata = np.searchsorted(rising, known, side="right").astype(np.uint8)
+    return xr.DataArray(strata, dims=("y", "x"), coords=plane_coords(amplitude))
+
+
+def amplitude_counts(amplitude: xr.DataArray) -> npt.NDArray[np.int64]:
+    """Histogram of amplitudes with fixed bins; counts of blocks (without halo) may be added."""
+    known = amplitude.values[~np.isnan(amplitude.values)]
+    place = np.clip((known / AMPLITUDE_BIN).astype(np.int64), 0, _N_AMPLITUDE_BINS - 1)
+    return np.bincount(place, minlength=_N_AMPLITUDE_BINS).astype(np.int64)
+
+
+def amplitude_quantiles(counts: npt.NDArray[np.int64], *, n: int = 6) -> tuple[float, ...]:
+    """Edges that part the counted pixels into at most n strata of about equal size."""
+    total = np.cumsum(counts)
+    wanted = total[-1] * np.arange(1, n) / n
+    edges = (np.searchsorted(total, wanted) + 1) * AMPLITUDE_BIN
+    return tuple(float(edge) for edge in np.unique(np.round(edges, 6)))
+
+
+def scene_residuals(
+    model: xr.Dataset,
+    index: xr.DataArray,
+    time: npt.ArrayLike,
+    strata: xr.DataArray,
+    *,
+    n_strata: int,
+    decrease: bool = True,
+    exclude: xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Count the residuals of scenes by stratum; give a block's inside only, without its halo.
+
+    Parameters
+    ----------
+    model
+        Model (`history.fit`) or monitor state of the block.
+    index, time
+        As in `history.fit`.
+    strata
+        (y, x) uint8, less than n_strata.
+    n_strata
+        Number of strata of the area.
+    decrease
+        True where a disturbance lowers the index.
+    exclude
+        (y, x) bool, pixels to leave out, for example those flagged by then. Leaving none out keeps
+        the statistics independent of the state; the median bears them.
+
+    Returns
+    -------
+    Dataset
+        int64 counts that may be added over blocks (`merge_statistics`): ``residuals`` (time,
+        stratum, residual_bin), ``z`` (time, stratum, z_bin), ``sigma`` (stratum, sigma_bin) of all
+        pixels with a model.
+    """
+    stack = checked_stack(index, time)
+    plane = stack.shape[1:]
+    if strata.shape != plane or strata.dtype != np.uint8 or int(strata.max()) >= n_strata:
+        raise InputError(
+            f"strata are {strata.dtype} of shape {strata.shape} up to {int(strata.max())}; "
+            f"give uint8 of shape {plane} below n_strata={n_strata}"
+        )
+    coefficients, unit = _coefficients(model)
+    sigma_unit = SIGMA_STEP if model["sigma"].dtype == np.uint16 else 1.0
+    left_out = np.zeros(plane, dtype=bool) if exclude is None else exclude.values
+    order = (coefficients.shape[0] - 1 - int(model.attrs["trend"])) // 2
+    X = design(day_numbers(time), order, trend=bool(model.attrs["trend"]))
+    of_residual = np.zeros((len(stack), n_strata, _N_BINS), dtype=np.int64)
+    of_z = np.zeros_like(of_residual)
+    of_sigma = np.zeros((n_strata, _N_BINS), dtype=np.int64)
+    _count_sigma(
+        model["sigma"].values, sigma_unit, model["status"].values, left_out, strata.values, of_sigma
+    )
+    for t in range(len(stack)):
+        _count_residuals(
+            stack[t],
+            X[t],
+            coefficients,
+            unit,
+            model["sigma"].values,
+            sigma_unit,
+            model["status"].values,
+            left_out,
+            strata.values,
+            1.0 if decrease else -1.0,
+            of_residual[t],
+            of_z[t],
+        )
+    return xr.Dataset(
+        {
+            "residuals": (("time", "stratum", "residual_bin"), of_residual),
+            "z": (("time", "stratum", "z_bin"), of_z),
+            "sigma": (("stratum", "sigma_bin"), of_sigma),
+        },
+        coords={"time": np.asarray(time, dtype="datetime64[ns]")},
+        attrs={"decrease": int(decrease)},
+    )
+
+
+def merge_statistics(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Add the counts of blocks, all of the same scenes and strata."""
+    if not parts:
+        raise InputError("there are no scene statistics to merge; give those of one block at least")
+    first = parts[0]
+    for part in parts[1:]:
+        same = part.sizes == first.sizes and np.array_equal(part["time"], first["time"])
+        if not same or part.attrs != first.attrs:
+            raise InputError(
+                "scene statistics to merge differ in scenes, strata or sign: "
+                f"{dict(first.sizes)} and {dict(part.sizes)}"
+            )
+    merged = first.copy(deep=True)
+    for part in parts[1:]:
+        for name in ("residuals", "z", "sigma"):
+            merged[name].values[...] += part[name].values
+    return merged
+
+
+def correction(
+    statistics: xr.Dataset,
+    *,
+    usual_spread: npt.ArrayLike | None = None,
+    min_pixels: int = 60,
+    shrink: float = 200.0,
+    cap: float = 3.0,
+    min_valid_share: float = 0.05,
+    max_median_z: float = 4.0,
+    max_anomalous_share: float = 0.25,
+) -> xr.Dataset:
+    """Departure of each stratum in each scene, and which scenes to pass over.
+
+    Parameters
+    ----------
+    statistics
+        Merged over all blocks of the area.
+    usual_spread
+        (stratum) spread of the departures in the history (`usual_spread`), for the regional
+        anomalies; None = none reported.
+    min_pixels
+        A stratum with fewer observations is not corrected.
+    shrink
+        The departure of n pixels is multiplied by n / (n + shrink).
+    cap
+        Most that is taken off, in medians of the stratum's noise.
+    min_valid_share, max_median_z, max_anomalous_share
+        A scene is rejected with a smaller share of observed forest; with a median |z| above, before
+        the correction; with a larger share of z < −3 after it (haze).
+
+    Returns
+    -------
+    Dataset
+        ``shift`` (time, stratum) float64 in index units, to be taken off the residuals;
+        ``noise`` (time, stratum) float64 ≥ 1, by which σ is to be multiplied: how much wider than
+        the model's noise the stratum scatters in this scene (haze in patches, half-open buds);
+        ``departure`` the same before shrinking and cap, NaN where not known; ``regional_anomaly``
+        (time, stratum) bool, |departure| > 2.5 usual spreads; ``rejected`` (time) bool and
+        ``reason`` (time) str, empty where not; ``valid_share``, ``median_z``, ``anomalous_share``
+        (time) float64.
+    """
+    counts = statistics["residuals"].values
+    of_z = statistics["z"].values
+    of_sigma = statistics["sigma"].values
+    seen = counts.sum(axis=-1)
+    departure = _histogram_quantile(counts, 0.5, -1.0, RESIDUAL_BIN)
+    departure[seen < min_pixels] = np.nan
+    noise = _histogram_quantile(of_sigma, 0.5, 0.0, SIGMA_BIN)
+    limit = cap * np.nan_to_num(noise)
+    shift = np.clip(np.nan_to_num(departure) * seen / (seen + shrink), -limit, limit)
+
+    sign = 1.0 if statistics.attrs["decrease"] else -1.0
+    valid_share = seen.sum(axis=1) / max(int(of_sigma.sum()), 1)
+    median_z = _histogram_quantile(of_z.sum(axis=1), 0.5, -20.0, Z_BIN)
+    # z < −3 after the correction is z < −3 + shift / σ before it; σ by its median in the stratum.
+    edge = -3.0 + sign * shift / np.where(noise > 0.0, noise, 1.0)
+    place = np.clip(np.floor((edge + 20.0) / Z_BIN).astype(np.int64), 0, _N_BINS)
+    below = np.concatenate([np.zeros((*of_z.shape[:2], 1), dtype=np.int64), of_z], axis=-1)
+    anomalous = np.take_along_axis(below.cumsum(axis=-1), place[..., None], axis=-1)[..., 0]
+    anomalous_share = anomalous.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+
+    reasons = [
+        _reason(*values, min_valid_share, max_median_z, max_anomalous_share)
+        for values in zip(valid_share, median_z, anomalous_share, strict=True)
+    ]
+    regional = np.zeros(shift.shape, dtype=bool)
+    if usual_spread is not None:
+        regional = np.abs(departure) > 2.5 * np.asarray(usual_spread, dtype=np.float64)
+    # Half of a normal distribution's lower side lies within 0.674 σ of its median; the upper side is
+    # left alone, as a change that covers less than a quarter of the stratum leaves this one alone.
+    width = _histogram_quantile(of_z, 0.5, -20.0, Z_BIN) - _histogram_quantile(
+        of_z, 0.25, -20.0, Z_BIN
+    )
+    noise_factor = np.where(seen >= min_pixels, np.fmax(width / 0.6745, 1.0), 1.0)
+    both = ("time", "stratum")
+    return xr.Dataset(
+        {
+            "shift": (both, shift, {"units": "1"}),
+            "noise": (both, noise_factor),
+            "departure": (both, departure, {"units": "1"}),
+            "regional_anomaly": (both, regional),
+            "rejected": ("time", np.array([bool(reason) for reason in reasons])),
+            "reason": ("time", np.array(reasons, dtype=np.str_)),
+            "valid_share": ("time", valid_share),
+            "median_z": ("time", median_z),
+            "anomalous_share": ("time", anomalous_share),
+        },
+        coords={"time": statistics["time"]},
+    )
+
+
+def _reason(
+    valid_share: float,
+    median_z: float,
+    anomalous_share: float,
+    min_valid_share: float,
+    max_median_z: float,
+    max_anomalous_share: float,
+) -> str:
+    """Why a scene is rejected, empty where it is not."""
+    if valid_share < min_valid_share:
+        return f"{valid_share:.1%} of the forest observed, at least {min_valid_share:.0%} asked"
+    if abs(median_z) > max_median_z:
+        return f"median departure of {median_z:.1f} noises, at most {max_median_z:g} allowed"
+    if anomalous_share > max_anomalous_share:
+        return f"{anomalous_share:.0%} of the forest anomalous, likely haze or snow"
+    return ""
+
+
+def usual_spread(corrections: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Robust standard deviation of the departures of accepted scenes of the history.
+
+    Parameters
+    ----------
+    corrections
+        What `correction` gave for the scenes of the history.
+
+    Returns
+    -------
+    ndarray
+        (stratum) float64 in index units, NaN for a stratum never measured.
+    """
+    known = corrections["departure"].values[~corrections["rejected"].values]
+    spread = np.full(known.shape[1], np.nan)
+    some = ~np.isnan(known).all(axis=0)
+    spread[some] = MAD_TO_SIGMA * np.nanmedian(np.abs(known[:, some]), axis=0)
+    return spread
+
+
+def corrected(index: xr.DataArray, strata: xr.DataArray, corrections: xr.Dataset) -> xr.DataArray:
+    """Take the shifts off a stack and blank the rejected scenes, to fit the history anew.
+
+    Parameters
+    ----------
+    index
+        (time, y, x) int16 as in `history.fit`.
+    strata
+        (y, x) uint8.
+    corrections
+        What `correction` gave for these scenes.
+
+    Returns
+    -------
+    DataArray
+        A new int16 stack.
+    """
+    if corrections.sizes["time"] != index.sizes["time"]:
+        raise InputError(
+            f"{corrections.sizes['time']} scene corrections for {index.sizes['time']} slices; "
+            "give one each"
+        )
+    steps = np.rint(corrections["shift"].values * _SCALE).astype(np.int16)
+    values = index.values.copy()
+    for t, rejected in enumerate(corrections["rejected"].values):
+        if rejected:
+            values[t] = _NODATA
+        else:
+            seen = values[t] != _NODATA
+            values[t][seen] -= steps[t][strata.values[seen]]
+    return index.copy(data=values)
+
+
+def _coefficients(model: xr.Dataset) -> tuple[npt.NDArray[np.generic], float]:
+    """Coefficients as stored, and index units in one of them: a model's or a state's."""
+    values = model["coefficients"].values
+    return values, 1.0 / _SCALE if values.dtype == np.int16 else 1.0
+
+
+def _histogram_quantile(
+    counts: npt.NDArray[np.int64], share: float, low: float, width: float
+) -> Float:
+    """Quantile along the last axis, linear within its bin; NaN for empty histograms."""
+    running = counts.cumsum(axis=-1)
+    total = running[..., -1]
+    wanted = share * total
+    place = (running >= wanted[..., None]).argmax(axis=-1)
+    inside = np.take_along_axis(counts, place[..., None], axis=-1)[..., 0]
+    before = np.take_along_axis(running, place[..., None], axis=-1)[..., 0] - inside
+    within = (wanted - before) / np.maximum(inside, 1)
+    return np.where(total > 0, low + (place + within) * width, np.nan)
+
+
+@njit(nogil=True, cache=True)
+def _range_of_curve(
+    X: Float,
+    harmonics: npt.NDArray[np.generic],
+    unit: float,
+    status: npt.NDArray[np.uint8],
+    amplitude: npt.NDArray[np.float32],
+) -> None:
+    for row in range(amplitude.shape[0]):
+        for column in range(amplitude.shape[1]):
+            if status[row, column] >= _FIRST_WITHOUT_MODEL:
+                amplitude[row, column] = np.nan
+                continue
+            low, high = np.inf, -np.inf
+            for t in range(X.shape[0]):
+                fitted = 0.0
+                for j in range(X.shape[1]):
+                    fitted += X[t, j] * harmonics[j, row, column]
+                low, high = min(low, fitted), max(high, fitted)
+            amplitude[row, column] = (high - low) * unit
+
+
+@njit(nogil=True, cache=True)
+def _count_sigma(
+    sigma: npt.NDArray[np.generic],
+    sigma_unit: float,
+    status: npt.NDArray[np.uint8],
+    left_out: npt.NDArray[np.bool_],
+    strata: npt.NDArray[np.uint8],
+    of_sigma: npt.NDArray[np.int64],
+) -> None:
+    last = of_sigma.shape[1] - 1
+    for row in range(sigma.shape[0]):
+        for column in range(sigma.shape[1]):
+            if status[row, column] < _FIRST_WITHOUT_MODEL and not left_out[row, column]:
+                place = int(sigma[row, column] * sigma_unit / SIGMA_BIN)
+                of_sigma[strata[row, column], min(place, last)] += 1
+
+
+@njit(nogil=True, cache=True)
+def _count_residuals(
+    values: npt.NDArray[np.int16],
+    x: Float,
+    coefficients: npt.NDArray[np.generic],
+    unit: float,
+    sigma: npt.NDArray[np.generic],
+    sigma_unit: float,
+    status: npt.NDArray[np.uint8],
+    left_out: npt.NDArray[np.bool_],
+    strata: npt.NDArray[np.uint8],
+    sign: float,
+    of_residual: npt.NDArray[np.int64],
+    of_z: npt.NDArray[np.int64],
+) -> None:
+    last = of_z.shape[1] - 1
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if (
+                value == _NODATA
+                or status[row, column] >= _FIRST_WITHOUT_MODEL
+                or left_out[row, column]
+            ):
+                continue
+            fitted = 0.0
+            for j in range(x.shape[0]):
+                fitted += x[j] * coefficients[j, row, column]
+            residual = value / _SCALE - fitted * unit
+            z = sign * residual / (sigma[row, column] * sigma_unit)
+            stratum = strata[row, column]
+            place = int(np.floor((residual + 1.0) / RESIDUAL_BIN))
+            of_residual[stratum, min(max(place, 0), last)] += 1
+            place = int(np.floor((z + 20.0) / Z_BIN))
+            of_z[stratum, min(max(place, 0), last)] += 1
