@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lesniva.conventions import EQUAL_AREA_CRS, INDEX_SCALE, Status, from_day_number
+from lesniva.conventions import EQUAL_AREA_CRS, Status, from_day_number
 
 NAMESPACE = uuid.UUID("6f9d3c4a-0c53-5f0e-9a3b-1c2f7f1d8e55")
 """Alert ids are UUIDv5 in this name space."""
@@ -41,7 +41,7 @@ SAME_GAP_DAYS = 120
 GROWN = 1.1
 """An alert has grown when its area has, by this factor."""
 
-DATES = ("first_anomaly", "last_normal", "confirmed_on")
+DATES = ("first_anomaly", "last_normal", "confirmed")
 
 COLUMNS = (
     "alert_id",
@@ -80,9 +80,8 @@ def changed_pixels(state: xr.Dataset, *, first_row: int, first_col: int) -> pd.D
     Parameters
     ----------
     state
-        Monitor state of one block without halo, dims ``y, x``: ``status``, the dates
-        `DATES` (day numbers), ``probability`` (0–100), ``magnitude`` (index × `INDEX_SCALE`),
-        ``n_obs``.
+        What the monitor says of one block without halo, dims ``y, x``: ``status``, the dates
+        `DATES` (day numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``.
     first_row, first_col
         Place of the block's first pixel in its grid.
 
@@ -92,7 +91,7 @@ def changed_pixels(state: xr.Dataset, *, first_row: int, first_col: int) -> pd.D
         One row a pixel in one of the states `OPEN`: ``row, col`` in the grid and the variables.
     """
     rows, cols = np.nonzero(np.isin(state["status"].values, [int(status) for status in OPEN]))
-    names = ("status", *DATES, "probability", "magnitude", "n_obs")
+    names = ("status", *DATES, "probability", "magnitude", "n_anomalies")
     table = {name: state[name].values[rows, cols] for name in names}
     return pd.DataFrame({"row": rows + first_row, "col": cols + first_col, **table})
 
@@ -182,7 +181,7 @@ def _alert(
 ) -> dict[str, Any]:
     first = members.sort_values(["first_anomaly", "row", "col"]).iloc[0]
     seed = f"{grid_id}/{first['row']}/{first['col']}/{first['first_anomaly']}"
-    confirmed = members["confirmed_on"][members["status"] == Status.CONFIRMED]
+    confirmed = members["confirmed"][members["status"] == Status.CONFIRMED]
     is_confirmed = len(confirmed) >= 0.99 * min_pixels
     return {
         "alert_id": str(uuid.uuid5(NAMESPACE, seed)),
@@ -190,15 +189,15 @@ def _alert(
         "date_min": _date(members["last_normal"].median()),
         "date_max": _date(members["first_anomaly"].median()),
         "confirmed_on": _date(confirmed.median() if is_confirmed else 0),
-        "probability": float(members["probability"].median()) / 100,
-        "magnitude": float(members["magnitude"].median()) / INDEX_SCALE,
-        "n_obs": int(members["n_obs"].median()),
+        "probability": round(float(members["probability"].median()), 3),
+        "magnitude": round(float(members["magnitude"].median()), 4),
+        "n_obs": int(members["n_anomalies"].median()),
         "geometry": _outline(members, geobox),
     }
 
 
 def _date(day_number: float) -> pd.Timestamp:
-    return pd.Timestamp(from_day_number(np.uint16(day_number)).item())
+    return pd.Timestamp(str(from_day_number(np.uint16(day_number))))
 
 
 def _outline(members: pd.DataFrame, geobox: GeoBox) -> Any:
@@ -320,7 +319,7 @@ def _same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
     )
     same = (common >= SAME_OVERLAP * smaller) & (gap <= np.timedelta64(SAME_GAP_DAYS, "D"))
     pairs = pd.DataFrame({"new": new, "old": old, "common": common}).loc[same]
-    return pairs.sort_values(["common", "new", "old"], ascending=[False, True, True])
+    return pd.DataFrame(pairs.sort_values(["common", "new", "old"], ascending=[False, True, True]))
 
 
 def _change(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ every commit holds a file lock.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,7 @@ def _create(ledger: Ledger, identity: Mapping[str, Any]) -> None:
     unborn = ledger.folder / "repo.new"
     shutil.rmtree(unborn, ignore_errors=True)
     unborn.mkdir(parents=True)
+    _quiet()
     repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(unborn)))
     session = repository.writable_session(MAIN)
     zarr.create_group(session.store, attributes={"schema": SCHEMA, "identity": dict(identity)})
@@ -114,8 +115,7 @@ def _create(ledger: Ledger, identity: Mapping[str, Any]) -> None:
 def _repository(ledger: Ledger) -> Any:
     import icechunk
 
-    # its warning about concurrent commits on local disks is answered by our lock
-    icechunk.set_logs_filter("error")
+    _quiet()
     path = ledger.folder / "repo"
     try:
         return icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
@@ -124,6 +124,13 @@ def _repository(ledger: Ledger) -> Any:
             f"the ledger {path} cannot be opened: {error}; restore it from a backup, or remove "
             f"{ledger.folder} to start anew"
         ) from error
+
+
+def _quiet() -> None:
+    """Answer Icechunk's warning about concurrent commits on local disks: we hold a lock."""
+    import icechunk
+
+    icechunk.set_logs_filter("error")
 
 
 def _root_attributes(repository: Any, branch: str) -> dict[str, Any]:
@@ -163,7 +170,9 @@ def scenes(ledger: Ledger) -> dict[str, list[str]]:
     return seen
 
 
-def read_block(ledger: Ledger, key: str, *, branch: str = RUN) -> xr.Dataset:
+def read_block(
+    ledger: Ledger, key: str, *, branch: str = RUN, names: Sequence[str] | None = None
+) -> xr.Dataset:
     """State of one block, loaded into memory.
 
     Parameters
@@ -172,10 +181,12 @@ def read_block(ledger: Ledger, key: str, *, branch: str = RUN) -> xr.Dataset:
         Key of a block that has a state (`scenes` lists them).
     branch
         `RUN` for the run at work, `MAIN` for the last whole run.
+    names
+        Only these variables.
     """
     store = _repository(ledger).readonly_session(branch).store
     with xr.open_zarr(store, group=key, consolidated=False, chunks=None, decode_cf=False) as state:
-        loaded: xr.Dataset = state.load()
+        loaded: xr.Dataset = (state if names is None else state[list(names)]).load()
     return loaded
 
 
@@ -221,6 +232,12 @@ def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
         repository.reset_branch(MAIN, tip)
         repository.create_tag(run_id, tip)
         repository.delete_branch(RUN)
+
+
+def is_whole(ledger: Ledger) -> bool:
+    """Tell whether readers see all that was committed: no run was left in the middle."""
+    repository = _repository(ledger)
+    return bool(repository.lookup_branch(RUN) == repository.lookup_branch(MAIN))
 
 
 def last_run(ledger: Ledger) -> dict[str, Any] | None:

@@ -24,7 +24,12 @@ HAZE_BLUE = round(0.07 * DN_PER_REFLECTANCE)
 
 THIN_CLOUD_GREEN_SHARE = 0.15
 THIN_CLOUD_BLUE = round(0.04 * DN_PER_REFLECTANCE)
-"""FORDEAD's thin-cloud test: green / (nir08 + red + green) above the share and blue above this."""
+"""Thin cloud: green / (nir08 + red + green) above the share, and blue above this."""
+
+BARE_SWIR16 = round(0.125 * DN_PER_REFLECTANCE)
+BARE_BLUE = round(0.06 * DN_PER_REFLECTANCE)
+BARE_GREEN_RED = round(0.08 * DN_PER_REFLECTANCE)
+"""Bare ground: swir16 above, blue below, and green + red above these."""
 
 VEGETATION_SEASON = (115, 300)
 """First and last day of the year (25 April – 27 October) in which forests of 50–60° N are neither
@@ -72,33 +77,42 @@ def clear(
     return out
 
 
+VEIL_BANDS = ("blue", "green", "red", "nir08", "swir16")
+"""Bands that `veiled` needs."""
+
+
 @numba.njit(nogil=True, cache=True)
-def _veil(blue: Any, green: Any, red: Any, nir08: Any, out: Any) -> None:
+def _veiled(blue: Any, green: Any, red: Any, nir08: Any, swir16: Any, out: Any) -> None:
     for row in range(out.shape[0]):
         for col in range(out.shape[1]):
-            b, g, r, n = blue[row, col], green[row, col], red[row, col], nir08[row, col]
-            known = min(b, g, r, n) != NODATA_INT16
-            total = float(g) + r + n
-            out[row, col] = known and b > THIN_CLOUD_BLUE and g > THIN_CLOUD_GREEN_SHARE * total
+            b, g, r = blue[row, col], green[row, col], red[row, col]
+            n, s = nir08[row, col], swir16[row, col]
+            known = min(b, g, r, n, s) != NODATA_INT16
+            bright = b > THIN_CLOUD_BLUE and g > THIN_CLOUD_GREEN_SHARE * (float(g) + r + n)
+            bare = s > BARE_SWIR16 and b < BARE_BLUE and float(g) + r > BARE_GREEN_RED
+            out[row, col] = known and bright and not bare
 
 
-def thin_cloud(bands: Mapping[str, npt.NDArray[np.int16]]) -> npt.NDArray[np.bool_]:
-    """Thin cloud and haze that the scene classification missed, over canopy.
+def veiled(bands: Mapping[str, npt.NDArray[np.int16]]) -> npt.NDArray[np.bool_]:
+    """Thin cloud and haze over canopy that the scene classification missed.
 
-    Bare soil looks the same to this test: do not apply it where the canopy may be gone.
+    Bare ground looks like haze to the test of thin cloud, so that a pixel which looks like bare
+    ground counts as seen.
 
     Parameters
     ----------
     bands
-        ``blue green red nir08``, harmonised DN, (y, x) int16.
+        `VEIL_BANDS`, harmonised DN, (y, x) int16.
 
     Returns
     -------
     (y, x) bool array
-        True where green / (nir08 + red + green) > 0.15 and blue > 0.04 (Dutrieux et al. 2021).
+        True where green / (nir08 + red + green) > 0.15 and blue > 0.04, except where swir16 >
+        0.125, blue < 0.06 and green + red > 0.08 (Dutrieux et al. 2021).
     """
     out = np.empty(bands["blue"].shape, dtype=bool)
-    _veil(bands["blue"], bands["green"], bands["red"], bands["nir08"], out)
+    blue, green, red, nir08, swir16 = (bands[name] for name in VEIL_BANDS)
+    _veiled(blue, green, red, nir08, swir16, out)
     return out
 
 
@@ -196,6 +210,28 @@ def _warped(
 
 BARE, GREEN = 0.35, 0.55
 """NDVI that bare or stubbled ground stays under, and that a standing crop passes."""
+
+EVERGREEN = {"ndvi": 0.55, "nbr": 0.35, "ndmi": 0.10, "ndre": 0.30}
+"""Index that a forest of the growing season stays above, four times out of five."""
+
+
+def forest_from_history(index: str, low: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Forest by what an index did through the history, where the user gives no map.
+
+    Parameters
+    ----------
+    index
+        Name of the index, a key of `EVERGREEN`.
+    low
+        (y, x) float32: its 20th percentile over the clear observations of the vegetation season,
+        NaN where there are none.
+
+    Returns
+    -------
+    (y, x) bool array
+        True where it stayed above `EVERGREEN`: closed canopy, but also lush meadows and bogs.
+    """
+    return np.asarray(low >= EVERGREEN[index])
 
 
 def cropland_from_seasons(low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.bool_]:

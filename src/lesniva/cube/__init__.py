@@ -5,8 +5,8 @@
 - `read` brings windows of the files onto the block's grid.
 """
 
-from lesniva.cube.days import SolarDay, solar_days
+from lesniva.cube.days import Scene, SolarDay, solar_days
 from lesniva.cube.radiometry import DnOffset, dn_offset
 from lesniva.cube.read import load, read_day
 
-__all__ = ["DnOffset", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]
+__all__ = ["DnOffset", "Scene", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]

@@ -1,7 +1,7 @@
 """Items become solar days: one observation a pixel and day, whatever the catalog repeats."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +9,9 @@ import numpy as np
 import pystac
 import shapely
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from lesniva.cube.radiometry import DnOffset, dn_offset
 
 SAME_FOOTPRINT = 0.8
 """Two items of one tile and pass that share this much of the smaller one show the same ground:
@@ -16,81 +19,112 @@ the older processing is dropped. Less, and they are the halves of a split datast
 
 
 @dataclass(frozen=True)
-class SolarDay:
-    """All items that one solar day has over an area, best first."""
+class Scene:
+    """What reading an item needs; small, so that it travels to the workers."""
 
+    id: str
     date: np.datetime64
     """Solar date (``datetime64[D]``): the UTC time shifted by 4 minutes a degree of longitude."""
+    files: Mapping[str, str]
+    """Band → address of the file."""
+    offsets: Mapping[str, DnOffset]
+    """Band → what is added to the file's numbers, and why."""
+    footprint: BaseGeometry
+    """Outline in longitude and latitude."""
+    tile: str | None
+    """MGRS tile."""
+    platform: str | None
+    processing: tuple[str, str]
+    """Baseline and time of processing; the larger is the newer."""
 
-    items: tuple[pystac.Item, ...]
-    """Newest processing baseline first; where several have a pixel, the first valid one counts."""
+
+@dataclass(frozen=True)
+class SolarDay:
+    """All scenes that one solar day has over an area."""
+
+    date: np.datetime64
+    scenes: tuple[Scene, ...]
+    """Newest processing first; where several have a pixel, the first valid one counts."""
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Item ids in the order of `items`."""
-        return tuple(item.id for item in self.items)
+        """Ids of the scenes."""
+        return tuple(scene.id for scene in self.scenes)
+
+    def over(self, footprint: BaseGeometry) -> "SolarDay | None":
+        """Keep the scenes that touch an outline in longitude and latitude; None without any."""
+        touching = tuple(scene for scene in self.scenes if scene.footprint.intersects(footprint))
+        return SolarDay(self.date, touching) if touching else None
 
 
-def solar_days(items: Iterable[pystac.Item]) -> list[SolarDay]:
+def solar_days(
+    items: Iterable[pystac.Item], files: Mapping[str, Mapping[str, str]]
+) -> list[SolarDay]:
     """Group items by solar day and drop superseded copies.
 
     Parameters
     ----------
     items
         Items with a datetime and a footprint, in any order.
+    files
+        Item id → band → address of the file.
 
     Returns
     -------
     list of SolarDay
         Rising and unique dates.
     """
-    by_date: dict[np.datetime64, list[pystac.Item]] = defaultdict(list)
+    by_date: dict[np.datetime64, list[Scene]] = defaultdict(list)
     for item in items:
-        by_date[_solar_date(item)].append(item)
+        scene = _scene(item, files[item.id])
+        by_date[scene.date].append(scene)
     return [SolarDay(date, tuple(_newest(by_date[date]))) for date in sorted(by_date)]
 
 
+def _scene(item: pystac.Item, files: Mapping[str, str]) -> Scene:
+    properties = item.properties
+    footprint = shapely.make_valid(shape(item.geometry or {}))
+    tile = properties.get("grid:code") or properties.get("s2:mgrs_tile")
+    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    return Scene(
+        id=item.id,
+        date=_solar_date(item),
+        files=dict(files),
+        offsets={band: dn_offset(item, band) for band in files if band != "scl"},
+        footprint=footprint,
+        tile=None if tile is None else str(tile).removeprefix("MGRS-"),
+        platform=properties.get("platform"),
+        processing=(str(baseline or ""), str(properties.get("s2:generation_time") or "")),
+    )
+
+
 def _solar_date(item: pystac.Item) -> np.datetime64:
-    west, _, east, _ = item.bbox or (0.0, 0.0, 0.0, 0.0)
-    # a footprint over the antimeridian has west > east
-    longitude = (west + east + (360 if west > east else 0)) / 2
-    local = _sensed(item) + timedelta(hours=longitude / 15)
-    return np.datetime64(local.date(), "D")
-
-
-def _sensed(item: pystac.Item) -> datetime:
     moment = item.datetime or item.common_metadata.start_datetime
     if moment is None:  # the STAC specification demands one of the two
         raise ValueError(f"item {item.id} has neither datetime nor start_datetime")
-    return moment.astimezone(UTC).replace(tzinfo=None)
+    west, _, east, _ = item.bbox or (0.0, 0.0, 0.0, 0.0)
+    # a footprint over the antimeridian has west > east
+    longitude = (west + east + (360 if west > east else 0)) / 2
+    local: datetime = moment.astimezone(UTC) + timedelta(hours=longitude / 15)
+    return np.datetime64(local.date(), "D")
 
 
-def _newest(items: Sequence[pystac.Item]) -> list[pystac.Item]:
+def _newest(scenes: Sequence[Scene]) -> list[Scene]:
     """Order by processing, newest first, without the copies that a newer one supersedes."""
-    kept: list[pystac.Item] = []
-    for item in sorted(items, key=_processing, reverse=True):
-        if not any(_superseded(item, newer) for newer in kept):
-            kept.append(item)
+    kept: list[Scene] = []
+    for scene in sorted(scenes, key=lambda scene: (scene.processing, scene.id), reverse=True):
+        if not any(_superseded(scene, newer) for newer in kept):
+            kept.append(scene)
     return kept
 
 
-def _processing(item: pystac.Item) -> tuple[str, str, str]:
-    properties = item.properties
-    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
-    return str(baseline or ""), str(properties.get("s2:generation_time") or ""), item.id
-
-
-def _superseded(item: pystac.Item, newer: pystac.Item) -> bool:
-    if _tile(item) is None or _tile(item) != _tile(newer):
+def _superseded(scene: Scene, newer: Scene) -> bool:
+    same_pass = scene.tile is not None and (scene.tile, scene.platform) == (
+        newer.tile,
+        newer.platform,
+    )
+    if not same_pass:
         return False
-    if item.properties.get("platform") != newer.properties.get("platform"):
-        return False
-    footprint, other = (shapely.make_valid(shape(each.geometry or {})) for each in (item, newer))
-    smaller = min(footprint.area, other.area)
-    return bool(smaller > 0 and footprint.intersection(other).area > SAME_FOOTPRINT * smaller)
-
-
-def _tile(item: pystac.Item) -> str | None:
-    properties = item.properties
-    tile = properties.get("grid:code") or properties.get("s2:mgrs_tile")
-    return None if tile is None else str(tile).removeprefix("MGRS-")
+    smaller = min(scene.footprint.area, newer.footprint.area)
+    common = scene.footprint.intersection(newer.footprint).area
+    return bool(smaller > 0 and common > SAME_FOOTPRINT * smaller)

@@ -10,12 +10,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import pystac
 import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -26,12 +26,12 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from lesniva.conventions import BANDS, DN_PER_REFLECTANCE, NODATA_INT16, Scl
-from lesniva.cube.days import SolarDay
-from lesniva.cube.radiometry import dn_offset
+from lesniva.cube.days import Scene, SolarDay
 from lesniva.errors import InputError, UnreadableSceneError
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")
-"""The only GDAL drivers a scene may be opened with: a text file named .tif must not be a VRT."""
+DRIVERS = {".jp2": "JP2OpenJPEG"}
+"""GDAL drivers that a scene may be opened with, GTiff for all else. GDAL must not guess: it would
+take a text file named .tif for a VRT that leads anywhere."""
 
 MAX_PIXELS = 20_000 * 20_000
 """No Sentinel-2 band has more; a file that says so is refused before anything is allocated."""
@@ -57,7 +57,6 @@ def read_day(
     geobox: GeoBox,
     bands: Sequence[str],
     *,
-    assets: Mapping[str, Mapping[str, str]],
     gdal_options: Mapping[str, str] | None = None,
 ) -> IntegerBands:
     """Read some bands of one solar day on the grid of a block.
@@ -65,13 +64,11 @@ def read_day(
     Parameters
     ----------
     day
-        The items; the first valid pixel of the best item counts.
+        The scenes; the first valid pixel of the newest one counts.
     geobox
         Grid of the block.
     bands
         Names of `conventions.BANDS`.
-    assets
-        Item id → band → address of the file.
     gdal_options
         Options of this read on top of `GDAL_OPTIONS`.
 
@@ -86,15 +83,15 @@ def read_day(
     InputError
         A band is not a band name.
     UnreadableSceneError
-        An item lacks a band, or a file is broken or out of reach.
+        A scene lacks a band, or a file is broken or out of reach.
     """
     unknown = [band for band in bands if band not in BANDS]
     if unknown:
         raise InputError(f"unknown band {', '.join(unknown)}: use one of {', '.join(BANDS)}")
     result = {band: _empty(band, geobox) for band in bands}
     with rasterio.Env(**{**GDAL_OPTIONS, **(gdal_options or {})}):
-        for item in day.items:
-            _fill_from_item(result, item, geobox, assets[item.id])
+        for scene in day.scenes:
+            _fill_from_scene(result, scene, geobox)
     return result
 
 
@@ -103,7 +100,6 @@ def load(
     geobox: GeoBox,
     bands: Sequence[str],
     *,
-    assets: Mapping[str, Mapping[str, str]],
     gdal_options: Mapping[str, str] | None = None,
     threads: int | None = None,
 ) -> xr.Dataset:
@@ -111,7 +107,7 @@ def load(
 
     Parameters
     ----------
-    days, geobox, bands, assets, gdal_options
+    days, geobox, bands, gdal_options
         As in `read_day`.
     threads
         Days read at the same time; the number of processors when not given.
@@ -125,7 +121,7 @@ def load(
     """
 
     def one(day: SolarDay) -> IntegerBands:
-        return read_day(day, geobox, bands, assets=assets, gdal_options=gdal_options)
+        return read_day(day, geobox, bands, gdal_options=gdal_options)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         slices = list(pool.map(one, days))
@@ -165,12 +161,8 @@ def _scl_attrs() -> dict[str, Any]:
 
 
 def _why(days: Sequence[SolarDay], band: str) -> str:
-    lines = []
-    for day in days:
-        for item in day.items:
-            decision = dn_offset(item, band)
-            lines.append(f"{item.id}: {decision.value:+d} ({decision.why})")
-    return "; ".join(lines)
+    decisions = ((scene.id, scene.offsets[band]) for day in days for scene in day.scenes)
+    return "; ".join(f"{name}: {offset.value:+d} ({offset.why})" for name, offset in decisions)
 
 
 def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
@@ -179,22 +171,21 @@ def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
     return np.full(geobox.shape, NODATA_INT16, dtype=np.int16)
 
 
-def _fill_from_item(
-    result: IntegerBands, item: pystac.Item, geobox: GeoBox, assets: Mapping[str, str]
-) -> None:
-    missing = [band for band in result if band not in assets]
+def _fill_from_scene(result: IntegerBands, scene: Scene, geobox: GeoBox) -> None:
+    missing = [band for band in result if band not in scene.files]
     if missing:
         raise UnreadableSceneError(
-            f"scene {item.id} has no file for {', '.join(missing)}; it has {', '.join(assets)}"
+            f"scene {scene.id} has no file for {', '.join(missing)}; it has "
+            f"{', '.join(scene.files)}"
         )
     for band, filled in result.items():
-        raw = _read(assets[band], geobox, band, item.id)
+        raw = _read(scene.files[band], geobox, band, scene.id)
         if raw is None:
             continue
         if band == "scl":
             np.copyto(filled, raw, where=filled == Scl.NO_DATA)
         else:
-            _harmonise(raw, dn_offset(item, band).value, filled)
+            _harmonise(raw, scene.offsets[band].value, filled)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -208,20 +199,21 @@ def _harmonise(raw: Any, offset: int, filled: Any) -> None:
                 filled[row, col] = min(np.int32(value) + offset, 32767)
 
 
-def _read(href: str, geobox: GeoBox, band: str, item_id: str) -> npt.NDArray[Any] | None:
+def _read(href: str, geobox: GeoBox, band: str, scene_id: str) -> npt.NDArray[Any] | None:
     """Read one file on the grid of the block; None where it does not reach."""
     try:
-        with rasterio.open(href, driver=list(DRIVERS)) as file:
+        driver = DRIVERS.get(Path(href.partition("?")[0]).suffix.lower(), "GTiff")
+        with rasterio.open(href, driver=driver) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise UnreadableSceneError(
-                    f"scene {item_id}: {band} claims {file.width} × {file.height} pixels; "
+                    f"scene {scene_id}: {band} claims {file.width} × {file.height} pixels; "
                     "no Sentinel-2 band is that large"
                 )
             if file.crs == _crs(geobox) and _north_up(file.transform):
                 return _window(file, geobox, band)
             return _warp(file, geobox, band)
     except (RasterioError, OSError) as error:
-        raise UnreadableSceneError(f"scene {item_id}: {band} cannot be read: {error}") from error
+        raise UnreadableSceneError(f"scene {scene_id}: {band} cannot be read: {error}") from error
 
 
 def _crs(geobox: GeoBox) -> rasterio.crs.CRS:

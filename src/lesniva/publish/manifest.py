@@ -97,6 +97,8 @@ def _files(folder: Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.is_file()
+        # hidden folders are a job's own memory, not results
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path != folder / MANIFEST
         and TEMPORARY not in path.name
         and not path.name.endswith(SIDE_FILES)

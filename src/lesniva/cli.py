@@ -1,0 +1,141 @@
+"""The command line: words, messages, exit codes. The commands import heavy libraries late."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from lesniva.errors import INTERNAL, LesnivaError
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Forest alerts and harvest forecasts from Sentinel imagery.\n\n"
+        "Exit codes: 0 done; 1 internal error; 2 the command, pipeline or area file is wrong; "
+        "3 done in part, the rest is listed; 4 no or not enough data; 5 source unreachable; "
+        "6 credentials or quota; 7 disk or environment; 75 another run holds the lock."
+    ),
+)
+aoi_app = typer.Typer(no_args_is_help=True, help="Area files.")
+app.add_typer(aoi_app, name="aoi")
+
+File = Annotated[Path, typer.Argument(help="Pipeline file (TOML).", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option(help="Output folder, and the job's memory.", show_default="out/NAME")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Dask scheduler, tcp://HOST:PORT; a local cluster when not given."),
+]
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line and its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("lesniva").setLevel(os.environ.get("LESNIVA_LOG", "info").upper())
+    try:
+        app()
+    except LesnivaError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; the next run goes on from here", 130)
+    except Exception as error:
+        logger.debug("internal error", exc_info=True)
+        _fail(
+            f"internal error ({type(error).__name__}: {' '.join(str(error).split())}); "
+            "please report it with the output of the same command under LESNIVA_LOG=debug",
+            INTERNAL,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"lesniva: {message}", err=True)
+    sys.exit(code)
+
+
+@app.command()
+def run(file: File, out: Out = None, scheduler: Scheduler = None) -> None:
+    """Run the job of a pipeline file; a second run does only what is new."""
+    from lesniva import config, pipeline
+
+    job = config.read(file)
+    report = pipeline.run(job, out or Path("out") / job.name, scheduler=scheduler)
+    _tell(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Pipeline files.")]) -> None:
+    """Check pipeline files and the files they name; no network, no pixels."""
+    from lesniva import config, pipeline
+
+    faults = []
+    for file in files:
+        try:
+            pipeline.check(config.read(file))
+            typer.echo(f"{file}: fine")
+        except LesnivaError as error:
+            faults.append(error)
+            typer.echo(f"lesniva: {error}", err=True)
+    if faults:
+        raise typer.Exit(max(fault.exit_code for fault in faults))
+
+
+@app.command()
+def plan(file: File) -> None:
+    """Say what a run would do: scenes, grids, blocks, bytes, time. Reads no pixel."""
+    from lesniva import config, pipeline
+
+    for line in pipeline.plan(config.read(file)):
+        typer.echo(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the pipeline file, for editors."""
+    from lesniva import config
+
+    typer.echo(json.dumps(config.schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> None:
+    """Compare an output folder with its manifest."""
+    from lesniva import publish
+    from lesniva.errors import EnvironmentFaultError
+
+    faults = publish.verify(folder)
+    if faults:
+        raise EnvironmentFaultError(
+            f"{folder} is not whole: {'; '.join(faults)}; run the job again to publish it anew"
+        )
+    typer.echo(f"{folder}: whole")
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Where archive/ and out/ go.", show_default="here")
+    ] = Path(),
+    scheduler: Scheduler = None,
+) -> None:
+    """Forest alerts and a harvest forecast on the embedded synthetic archive."""
+    from lesniva import demo as demonstration
+
+    for line in demonstration.run(folder, scheduler=scheduler):
+        typer.echo(line)
+
+
+def _tell(report: Any) -> None:
+    """Say what a run did, in plain words."""
+    for line in report.lines():
+        typer.echo(line)

@@ -1,0 +1,329 @@
+"""What a pipeline file may ask.
+
+A pipeline file is TOML, and it is the record of a job: every key is named here, unknown keys and
+wrong types are refused, all faults at once. Paths in it are relative to the file. The docstrings
+below are the descriptions that editors show (`schema`).
+"""
+
+import datetime as dt
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+import pydantic
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from lesniva.errors import InputError
+
+
+def _from_file(path: Path, info: pydantic.ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder, path).expanduser()
+
+
+def _address_from_file(href: str, info: pydantic.ValidationInfo) -> str:
+    return href if "://" in href else str(_from_file(Path(href), info))
+
+
+RelativePath = Annotated[Path, AfterValidator(_from_file)]
+"""A path, relative to the pipeline file."""
+
+Address = Annotated[str, AfterValidator(_address_from_file)]
+"""A URL, or a path relative to the pipeline file."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Season = Annotated[int, Field(ge=2015, le=2100)]
+
+
+class Section(BaseModel):
+    """A table of the pipeline file."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+
+
+class AreaSection(Section):
+    """Where."""
+
+    file: RelativePath
+    """Area file (GeoJSON with the outline and, where there are, the districts)."""
+    clip: tuple[float, float, float, float] | None = None
+    """Only a part of it: west, south, east, north in degrees."""
+
+
+class CatalogSource(Section):
+    """A static STAC catalog or item collection, on disk or over https."""
+
+    kind: Literal["catalog"]
+    href: Address
+    """catalog.json, an item collection, or their address."""
+    max_cloud: Percent | None = None
+    """Largest cloud cover of a scene, per cent."""
+    tiles: list[str] | None = None
+    """Only these MGRS tiles."""
+    months: list[Annotated[int, Field(ge=1, le=12)]] | None = None
+    """Only these months."""
+    relative_orbit: list[Annotated[int, Field(ge=1, le=143)]] | None = None
+    """Only these relative orbits."""
+
+
+class PeriodSection(Section):
+    """When."""
+
+    start: dt.date
+    """First day."""
+    end: dt.date
+    """Last day (today is fine: what is not there yet comes with a later run)."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}: swap them")
+        return self
+
+
+class GridSection(Section):
+    """The pixels to work on; results do not depend on the block size."""
+
+    resolution: Annotated[float, Field(gt=0)] = 20.0
+    """Edge of a pixel, metres."""
+    block: Annotated[int, Field(ge=16, le=4096)] = 512
+    """Pixels along the edge of a block, the unit of work and of memory."""
+    crs: str | None = None
+    """One projected CRS such as "EPSG:3035"; the UTM zones of the area when not given."""
+    anchor: tuple[float, float] | None = None
+    """x and y of any pixel corner, for data that lie off the whole multiples of the resolution."""
+
+
+class ForestSection(Section):
+    """Which pixels are forest."""
+
+    cover: RelativePath | None = None
+    """Raster of tree cover, per cent; without one all that was green through the history counts."""
+    min_cover: Percent = 30.0
+    """Least tree cover of a forest pixel."""
+
+
+class MonitorSection(Section):
+    """How change is told from the history."""
+
+    history_end: dt.date
+    """Last day of the stable history; what comes after is monitored."""
+    index: Literal["auto", "nbr", "ndvi", "ndmi", "ndre"] = "auto"
+    """Index to watch; auto takes NBR, or NDMI or NDVI where the bands of the others are missing."""
+    profile: Literal["early", "standard", "strict"] = "standard"
+    """How sure an alert must be."""
+    season: tuple[Annotated[int, Field(ge=1, le=366)], Annotated[int, Field(ge=1, le=366)]] = (
+        115,
+        300,
+    )
+    """First and last day of the year that count: no snow, leaves out (25 April – 27 October)."""
+
+
+class AlertSection(Section):
+    """What becomes an alert."""
+
+    min_area_ha: Annotated[float, Field(gt=0)] = 0.2
+    """Minimum mapping unit, hectares."""
+
+
+class CroplandSection(Section):
+    """Which pixels are cropland."""
+
+    mask: RelativePath | None = None
+    """Raster of classes (WorldCereal, own)."""
+    values: list[int] = [1, 100]
+    """Classes of the raster that are cropland (WorldCereal: 100)."""
+    seasons: list[Season] | None = None
+    """Without a raster: seasons whose NDVI shows what is tilled; the first three when not given.
+    They are training seasons in every hindcast, so that no test season knows its own mask."""
+
+
+class CropSection(Section):
+    """A crop to forecast."""
+
+    cover: Literal["winter", "summer", "cropland"]
+    """Pixels to look at: green early (winter), green later (summer), or all cropland."""
+
+
+class HarvestSection(Section):
+    """What to forecast."""
+
+    year: Season
+    """Harvest year of the forecast."""
+    cutoff: dt.date
+    """Issue date: nothing later is used. The same day of earlier years makes the training rows."""
+    yields: RelativePath
+    """Yield statistics: CSV with adm_id, crop, year, yield_t_ha, area_ha, weight_basis."""
+    crops: dict[Slug, CropSection]
+    """Crops by the name they have in the statistics."""
+
+    @model_validator(mode="after")
+    def _in_season(self) -> Self:
+        first, last = dt.date(self.year, 1, 1), dt.date(self.year, 12, 31)
+        if not first <= self.cutoff <= last:
+            raise ValueError(f"cutoff {self.cutoff} is not in the harvest year {self.year}")
+        if not self.crops:
+            raise ValueError("crops is empty: name at least one, such as [harvest.crops.barley]")
+        return self
+
+
+class CompositeSection(Section):
+    """What to put together."""
+
+    index: list[Literal["ndvi", "nbr", "ndmi", "ndre", "evi", "evi2", "crswir"]] = ["ndvi"]
+    """Indices."""
+    period: Literal["day", "dekad", "month", "season", "all"] = "dekad"
+    """One raster for each."""
+    statistic: Literal["median", "max", "mean"] = "median"
+    """How the clear observations of a pixel become one value."""
+
+
+class Pipeline(Section):
+    """What every pipeline file has."""
+
+    name: Slug = "job"
+    """Name of the job and of its output folder; the name of the file when not given."""
+    area: AreaSection
+    source: CatalogSource
+    period: PeriodSection
+    grid: GridSection = GridSection()
+
+
+class ForestPipeline(Pipeline):
+    """Forest alerts."""
+
+    journey: Literal["forest"]
+    forest: ForestSection = ForestSection()
+    monitor: MonitorSection
+    alerts: AlertSection = AlertSection()
+
+    @model_validator(mode="after")
+    def _has_history(self) -> Self:
+        if not self.period.start < self.monitor.history_end < self.period.end:
+            raise ValueError(
+                f"monitor.history_end {self.monitor.history_end} must lie inside the period "
+                f"{self.period.start} – {self.period.end}"
+            )
+        return self
+
+
+class HarvestPipeline(Pipeline):
+    """A harvest forecast."""
+
+    journey: Literal["harvest"]
+    harvest: HarvestSection
+    cropland: CroplandSection = CroplandSection()
+
+
+class CompositePipeline(Pipeline):
+    """Composites of an index."""
+
+    journey: Literal["composite"]
+    composite: CompositeSection = CompositeSection()
+
+
+AnyPipeline = ForestPipeline | HarvestPipeline | CompositePipeline
+
+_PIPELINES: TypeAdapter[AnyPipeline] = TypeAdapter(
+    Annotated[AnyPipeline, Field(discriminator="journey")]
+)
+
+
+def read(path: Path) -> AnyPipeline:
+    """Read and check a pipeline file. Opens nothing that it names.
+
+    Parameters
+    ----------
+    path
+        TOML file.
+
+    Returns
+    -------
+    ForestPipeline, HarvestPipeline or CompositePipeline
+
+    Raises
+    ------
+    InputError
+        The file is missing, no TOML, or asks for what there is not; the message has every fault
+        with the path of its key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"pipeline file {path}: {error.strerror}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"pipeline file {path} is not UTF-8 text") from error
+    try:
+        asked = {"name": path.stem, **tomllib.loads(text)}
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"pipeline file {path} is no TOML: {error}") from error
+    try:
+        # strict JSON mode: "20" is no number, but a date may be text
+        return _PIPELINES.validate_json(
+            json.dumps(asked, default=str), context={"folder": path.parent}
+        )
+    except pydantic.ValidationError as error:
+        faults = [_fault(detail) for detail in error.errors()]
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise InputError(f"pipeline file {path} has {count}: {'; '.join(faults)}") from error
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the pipeline file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Lesniva pipeline file",
+        **_PIPELINES.json_schema(),
+    }
+
+
+def _fault(detail: Mapping[str, Any]) -> str:
+    """One fault in words: where, what was found, what is accepted."""
+    # the first step of a location is the journey that the union was resolved to
+    where = ".".join(str(step) for step in detail["loc"][1:])
+    kind, found = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key{_did_you_mean(detail['loc'])}"
+    if kind == "missing":
+        return f"{where}: missing"
+    if kind == "union_tag_not_found":
+        return 'journey: missing; use "forest", "harvest" or "composite"'
+    if kind == "union_tag_invalid":
+        return f'journey: {found["journey"]!r} is unknown; use "forest", "harvest" or "composite"'
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message[0].lower()}{message[1:]} (found {found!r})"
+
+
+def _did_you_mean(location: tuple[str | int, ...]) -> str:
+    siblings = _keys_at(location[:-1])
+    close = difflib.get_close_matches(str(location[-1]), siblings, n=1)
+    if close:
+        return f", did you mean {close[0]}?"
+    return f"; accepted here: {', '.join(siblings)}" if siblings else ""
+
+
+def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+    """Keys that the table at a location accepts."""
+    journeys: dict[str, type[BaseModel]] = {
+        "forest": ForestPipeline,
+        "harvest": HarvestPipeline,
+        "composite": CompositePipeline,
+    }
+    table: Any = journeys.get(str(location[0])) if location else None
+    for step in location[1:]:
+        if get_origin(table) is dict:
+            table = get_args(table)[1]
+        elif hasattr(table, "model_fields") and step in table.model_fields:
+            table = table.model_fields[step].annotation
+        else:
+            return []
+    return list(getattr(table, "model_fields", []))
