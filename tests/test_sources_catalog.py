@@ -217,7 +217,7 @@ def test_a_folder_without_a_catalog_says_how_to_make_one(tmp_path):
 
 
 def test_an_empty_catalog_is_no_data(tmp_path):
-    with pytest.raises(NoDataError, match="is empty"):
+    with pytest.raises(NoDataError, match="gave no items"):
         find(write_catalog(tmp_path, []))
 
 

@@ -1,24 +1,27 @@
 """Where scenes are: every source ends as STAC items whose assets can be read.
 
 - `catalog`: static catalogs and item collections, on disk or over http;
+- `stac`: STAC APIs (Earth Search, Planetary Computer, CDSE);
 - `query`: what is asked for, and which items answer it;
 - `remote`: asking servers without surprises.
 """
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
 import pystac
 from shapely.geometry.base import BaseGeometry
 
 from lesniva.errors import InputError
-from lesniva.sources import catalog
+from lesniva.sources import catalog, stac
 from lesniva.sources.catalog import OnSkipped, Skipped, assets, log_skipped
 from lesniva.sources.query import Box, Moment, query
+from lesniva.sources.remote import redact_text
+from lesniva.sources.stac import sign
 
-__all__ = ["Kind", "OnSkipped", "Skipped", "assets", "log_skipped", "search"]
+__all__ = ["Kind", "OnSkipped", "Skipped", "assets", "log_skipped", "redact_text", "search", "sign"]
 
-Kind = Literal["catalog"]
+Kind = Literal["catalog", "stac"]
 """The kinds of source a pipeline file may name."""
 
 
@@ -26,6 +29,7 @@ def search(
     *,
     kind: Kind,
     href: str,
+    collection: str = stac.COLLECTION,
     bbox: Box | None = None,
     area: BaseGeometry | None = None,
     start: Moment | None = None,
@@ -42,9 +46,12 @@ def search(
     Parameters
     ----------
     kind
-        ``catalog``: a static catalog, item collection or item.
+        ``catalog``: a static catalog, item collection or item. ``stac``: a STAC API.
     href
-        Path or address of the source.
+        Path or address of the source; for ``stac`` also ``earth-search``, ``planetary-computer``
+        or ``cdse``.
+    collection
+        Name of the collection in a STAC API.
     bbox, area
         Where: a box in degrees or an outline in WGS 84, not both.
     start, end
@@ -88,4 +95,8 @@ def search(
     )
     if kind == "catalog":
         return catalog.items(href, where=where, hosts=hosts, on_skipped=on_skipped)
-    raise InputError(f"source kind {kind!r} is unknown; use catalog")
+    if kind == "stac":
+        return stac.items(
+            href, where=where, collection=collection, hosts=hosts, on_skipped=on_skipped
+        )
+    raise InputError(f"source kind {kind!r} is unknown; use one of {', '.join(get_args(Kind))}")

@@ -355,7 +355,7 @@ def _label(feature: Any, base: str) -> str:
 def _nothing(name: str, missed: Counter[str]) -> str:
     total = missed.total()
     if total == 0:
-        return f"catalog {name} is empty; check that it was written to the end"
+        return f"{name} gave no items; check the period, the area and, if it is yours, the catalog"
     told = ", ".join(f"{number} by {condition}" for condition, number in missed.most_common())
     return (
         f"none of the {total} items of {name} matches ({told} left out); "

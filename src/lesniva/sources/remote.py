@@ -88,7 +88,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     hosts: Collection[str] = (),
     attempts: int = ATTEMPTS,
-    timeout: tuple[float, float] = TIMEOUT,
+    timeout: tuple[float, float] | None = None,
     max_bytes: int = MAX_JSON_BYTES,
     retry_after_unit: float = 1.0,
     accept: Callable[[bytes], bool] = lambda _content: True,
@@ -98,7 +98,7 @@ def fetch(
     Parameters
     ----------
     url
-        ``https``, or ``http`` to a host that is named in `hosts` or is this machine.
+        Where to.
     method, body, form, headers
         The request; `body` goes out as JSON, `form` URL-encoded. Secrets belong in `form` and
         `headers`, which are never shown.
@@ -107,7 +107,7 @@ def fetch(
     attempts
         Tries at most.
     timeout
-        Seconds to connect and between two bytes.
+        Seconds to connect and between two bytes; `TIMEOUT` when not given.
     max_bytes
         Largest answer taken.
     retry_after_unit
@@ -156,7 +156,7 @@ def fetch(
                         "json": body,
                         "data": form,
                         "headers": dict(headers or {}),
-                        "timeout": timeout,
+                        "timeout": timeout or TIMEOUT,
                     },
                 )
     except _TryAgainError as error:
@@ -188,7 +188,8 @@ def redact_text(text: str) -> str:
     """Cut tokens, passwords and the queries of addresses out of a foreign message."""
     text = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+", r"\1 ***", text)
     text = re.sub(r"(?i)\b(client_secret|access_token|sig|password)=[^\s&'\"]+", r"\1=***", text)
-    return re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found[0]), text)
+    text = re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found[0]), text)
+    return re.sub(r"(\S)\?[^\s'\"<>]*=[^\s'\"<>]*", r"\1", text)
 
 
 def is_remote(href: str) -> bool:
@@ -354,8 +355,15 @@ def _session() -> requests.Session:
     """One connection pool a thread; `requests` does not promise more."""
     if not hasattr(_SESSIONS, "session"):
         _SESSIONS.session = requests.Session()
+        # urllib3 logs addresses with their query, where signatures stand.
+        logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
     session: requests.Session = _SESSIONS.session
     return session
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redact_text(record.getMessage()), ()
+    return True
 
 
 def _reason(error: Exception) -> str:
