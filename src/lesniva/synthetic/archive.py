@@ -24,7 +24,7 @@ from lesniva.progress import progress
 from lesniva.storage import whole_file, write_json
 from lesniva.synthetic.landscape import Grid, Land
 from lesniva.synthetic.scenes import Acquisition, Scene, draw, sun
-from lesniva.synthetic.spectra import BANDS, FINE_BANDS
+from lesniva.synthetic.spectra import FINE_BANDS
 
 VERSION: Final = 1
 """Raise it when the same parameters give other pixels: old archives are then written anew."""
@@ -204,9 +204,7 @@ def write_cog(
 
 def _write_scene(scenes: Path, plan: Plan, acquisition: Acquisition) -> None:
     folder = scenes / item_id(acquisition)
-    scene = draw(
-        plan.land, acquisition, seed=plan.seed, latitude=plan.latitude, factor=2, bands=plan.bands
-    )
+    scene = draw(plan.land, acquisition, seed=plan.seed, latitude=plan.latitude, bands=plan.bands)
     sizes = {}
     for band in (*plan.bands, "scl"):
         values = scene.scl if band == "scl" else scene.dn[band]
@@ -214,7 +212,7 @@ def _write_scene(scenes: Path, plan: Plan, acquisition: Acquisition) -> None:
         write_cog(
             path,
             values[np.newaxis],
-            _grid_of(band, plan.land.grid),
+            plan.land.grid_of(fine=band in FINE_BANDS),
             nodata=0,
             average=band != "scl",
             names=[band],
@@ -226,10 +224,6 @@ def _write_scene(scenes: Path, plan: Plan, acquisition: Acquisition) -> None:
 def _write_extra(path: Path, write: Callable[[Path], None]) -> None:
     if not path.exists():
         write(path)
-
-
-def _grid_of(band: str, fine: Grid) -> Grid:
-    return fine if band in FINE_BANDS else fine.coarser(2)
 
 
 def _item_path(scenes: Path, acquisition: Acquisition) -> Path:
@@ -303,7 +297,9 @@ def _item(plan: Plan, scene: Scene, sizes: dict[str, int]) -> dict[str, Any]:
             {"rel": "parent", "href": "../../catalog.json", "type": "application/json"},
         ],
         "assets": {
-            band: _asset(band, size, _grid_of(band, plan.land.grid), acquisition.offset_dn)
+            band: _asset(
+                band, size, plan.land.grid_of(fine=band in FINE_BANDS), acquisition.offset_dn
+            )
             for band, size in sizes.items()
         },
     }

@@ -41,9 +41,10 @@ def write_forest_archive(
     """Write the embedded forest archive, or what is missing of it.
 
     Pine and mixed forest with fields, a river and villages; 10 m and 20 m bands; four seasons, the
-    first two with a few events only, the last two with many. Beside the scenes: ``forest_cover.tif``
-    (tree cover density, %, with the small errors of a public product), ``truth/events.gpkg``,
-    ``truth/truth.tif`` (bands ``day_number`` and ``cause``, 20 m) and ``truth/README.txt``.
+    first two with a few events only, the last two with many. Beside the scenes:
+    ``forest_cover.tif`` (tree cover density, %, with the small errors of a public product),
+    ``truth/events.gpkg``, ``truth/truth.tif`` (bands ``day_number`` and ``cause``, 20 m) and
+    ``truth/README.txt``.
 
     Parameters
     ----------
@@ -157,6 +158,7 @@ truth.tif     20 m, EPSG:{truth.grid.epsg}. Band 1: day of the disturbance, days
 events.gpkg   the same as polygons: event_id, cause, date_start and date_end (first and last pixel),
               area_ha. Polygons follow the edges of the 20 m pixels.
 Dieback takes about ten weeks from the day given to the end; everything else happens on that day.
-../forest_cover.tif is what a user would have: tree cover density in %, before the events, with errors.
+../forest_cover.tif is what a user would have: tree cover density in %, before the events, with
+small errors.
 """,
     )

@@ -1,9 +1,9 @@
 """Forests whose stands, seasons and disturbances are known.
 
 Stands of pine, spruce, birch and oak between glades, fields, a river and villages; leaves that come
-and fall with the weather of each year; snow on the ground and on the branches; and events: clear-
-cuts, thinnings, dieback, windthrow, fire. Events are mapped on 20 m pixels and their polygons follow
-those pixels' edges, so that the map and the polygons of the truth are one.
+and fall with the weather of each year; snow on the ground and on the branches; and events:
+clear-cuts, thinnings, dieback, windthrow, fire. Events are mapped on 20 m pixels and their polygons
+follow those pixels' edges, so that the map and the polygons of the truth are one.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from lesniva.synthetic.landscape import (
     Bytes,
     Grid,
     Land,
+    Maps,
     Surface,
     discs,
     parcels,
@@ -33,7 +34,6 @@ from lesniva.synthetic.landscape import (
 from lesniva.synthetic.scenes import Acquisition, Scene, acquisitions, draw, sun
 from lesniva.synthetic.season import (
     DAY,
-    LIPETSK,
     TAIGA,
     Climate,
     Weather,
@@ -108,7 +108,7 @@ CLOSURE: Final = np.array([0.82, 0.88, 0.86, 0.86, 0.90, 0.55, 0.04, 0.5, 0.5, 0
 LEAF_SHIFT_DAYS: Final = np.array([0.0, 0.0, 1.0, 0.0, 8.0, 1.0, -8.0, 0.0, 0.0, 2.0])
 """By `Cover`: share of conifers, canopy closure, days the leaves come later than the birches'."""
 
-RESOLVED_SEVERITY: Final = {
+FINAL_SEVERITY: Final = {
     Cause.CLEAR_CUT: (0.90, 1.0),
     Cause.WINTER_CLEAR_CUT: (0.90, 1.0),
     Cause.THINNING: (0.28, 0.45),
@@ -187,8 +187,8 @@ def simulate_forest(
 ) -> tuple[Iterator[Scene], Truth]:
     """Play a forest on 20 m pixels in memory, for tests of the change method.
 
-    About 34 clear observations a pixel and year, snow and snow-free, leaves that come a week earlier
-    or later from year to year, haze that the classification misses, noise of whole scenes.
+    About 34 clear observations a pixel and year, with and without snow, leaves that come a week
+    earlier or later from year to year, haze that the classification misses, noise of whole scenes.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def _draw_all(
     land: Land, passes: list[Acquisition], seed: int, climate: Climate
 ) -> Iterator[Scene]:
     for acquisition in passes:
-        yield draw(land, acquisition, seed=seed, latitude=climate.latitude, factor=1)
+        yield draw(land, acquisition, seed=seed, latitude=climate.latitude)
 
 
 @dataclass(frozen=True)
@@ -312,14 +312,18 @@ def plant(
     light_rng = np.random.default_rng([seed, 5])
     light = 22 * smooth_field(light_rng, grid.shape, scale=12, roughness=1.6)
     enlarge = np.ones((factor, factor), dtype=np.uint8)
-    land = Land(
-        grid=grid,
+    maps = Maps(
         units=units,
         weight=weight,
         light=np.clip(light, -100, 100).astype(np.int8),
         cause=np.kron(event_map.cause, enlarge),
         severity=np.kron(event_map.severity, enlarge),
         event_day=np.kron(event_map.day, enlarge.astype(np.uint16)),
+    )
+    land = Land(
+        grid=grid,
+        fine=maps,
+        coarse=maps.halved() if factor == 2 else maps,
         progress=_progress(start, end),
         surface=lambda date: _surface(date, table, weather, season, climate, start, end),
     )
@@ -475,7 +479,7 @@ def _compose(
 
 
 def _forest_kind(rng: np.random.Generator, dryness: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Pine on dry sand, spruce and broadleaf on moist ground, mixed between, young here and there."""
+    """Pine on dry sand, spruce and broadleaf on moist ground, mixed between, some young."""
     dry = np.asarray(dryness)
     chance = rng.random(dry.size)
     moist = np.select(
@@ -674,6 +678,7 @@ def _after(grass: float, snow: float, floor: Floats, lit: np.float32, ages: Floa
     for cause, spectra in open_ground.items():
         white = 0.6 * snow if cause is Cause.WINDTHROW else snow
         after[cause] = mix(white, SNOW, spectra)
+    after[Cause.NONE] = floor
     after[Cause.DIEBACK] = grey
     after[Cause.THINNING] = mix(0.8 * snow, SNOW, thinned)
     return after
@@ -767,7 +772,7 @@ def _place(
         number += 1
         days_needed = _duration(event)
         day = to_day_number(event.start) + np.floor(along * days_needed).astype(np.uint16)
-        low, high = RESOLVED_SEVERITY[event.cause]
+        low, high = FINAL_SEVERITY[event.cause]
         severity = rng.uniform(low, high) + 0.06 * rng.standard_normal(int(inside.sum()))
         maps.event[inside] = number
         maps.cause[inside] = event.cause

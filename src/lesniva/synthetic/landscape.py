@@ -7,7 +7,7 @@ through the gaps), and each pixel a fixed share of the upper one. That is all th
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -73,10 +73,9 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Land:
-    """A landscape as the renderer needs it; maps are (y, x) on `grid`."""
+class Maps:
+    """Maps of a landscape at one pixel size, all (y, x)."""
 
-    grid: Grid
     units: Units
     """Index into the spectra of `Surface`."""
     weight: Bytes
@@ -89,10 +88,43 @@ class Land:
     """Share of the pixel that is disturbed in the end, 255 = all."""
     event_day: npt.NDArray[np.uint16]
     """Day number of the disturbance, 0 = none."""
+
+    def halved(self) -> "Maps":
+        """Give the maps in pixels twice as large: textures averaged, the rest from the corner."""
+        return Maps(
+            units=np.ascontiguousarray(self.units[::2, ::2]),
+            weight=_mean_of_four(self.weight),
+            light=_mean_of_four(self.light),
+            cause=np.ascontiguousarray(self.cause[::2, ::2]),
+            severity=np.ascontiguousarray(self.severity[::2, ::2]),
+            event_day=np.ascontiguousarray(self.event_day[::2, ::2]),
+        )
+
+
+@dataclass(frozen=True)
+class Land:
+    """A landscape as the renderer needs it."""
+
+    grid: Grid
+    """Pixels of the finer bands."""
+    fine: Maps
+    """Maps for the finer bands."""
+    coarse: Maps
+    """Maps for the coarser bands and the classification: half as many rows and columns, or `fine`
+    itself where all bands share one grid."""
     progress: Floats
     """Share of the severity reached, (cause, age)."""
     surface: Callable[[np.datetime64], Surface]
     """Spectra of the units on a date."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the finer bands along one of the coarser."""
+        return self.fine.units.shape[0] // self.coarse.units.shape[0]
+
+    def grid_of(self, *, fine: bool) -> Grid:
+        """Grid of the finer or of the coarser bands."""
+        return self.grid if fine else self.grid.coarser(self.factor)
 
 
 def smooth_field(
@@ -251,3 +283,9 @@ def discs(
 def to_bytes(share: npt.ArrayLike) -> Bytes:
     """Shares 0…1 as 0…255."""
     return np.asarray(np.round(np.clip(share, 0, 1) * np.float64(255)), dtype=np.uint8)
+
+
+def _mean_of_four(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    rows, columns = values.shape
+    blocks = values.reshape(rows // 2, 2, columns // 2, 2).astype(np.float32)
+    return np.round(blocks.mean(axis=(1, 3))).astype(values.dtype)

@@ -24,7 +24,16 @@ from lesniva.conventions import (
     Scl,
     to_day_number,
 )
-from lesniva.synthetic.landscape import AGE_STEP_DAYS, Bytes, Land, Surface, Units, smooth_field
+from lesniva.synthetic.landscape import (
+    AGE_STEP_DAYS,
+    Bytes,
+    Grid,
+    Land,
+    Maps,
+    Surface,
+    Units,
+    smooth_field,
+)
 from lesniva.synthetic.season import day_of_year, solar_declination
 from lesniva.synthetic.spectra import (
     BANDS,
@@ -125,7 +134,7 @@ def acquisitions(
     keep_per_year: dict[int, int] | int | None = None,
     edge_share: float = 0.1,
 ) -> list[Acquisition]:
-    """Passes from `start` to `end` that are worth keeping.
+    """List the passes from `start` to `end` that are worth keeping.
 
     Parameters
     ----------
@@ -175,7 +184,6 @@ def draw(
     *,
     seed: int,
     latitude: float,
-    factor: int,
     bands: tuple[str, ...] = BANDS,
 ) -> Scene:
     """Draw one scene.
@@ -190,9 +198,6 @@ def draw(
         Seed of the archive.
     latitude
         Degrees north, for the sun.
-    factor
-        Pixels of the land's grid along one pixel of the coarser bands (2 as on the satellite, or 1
-        to have every band on the land's grid).
     bands
         Bands to draw; a band's pixels do not depend on which others are drawn.
 
@@ -202,12 +207,10 @@ def draw(
         The same for the same arguments, whoever asks.
     """
     rng = np.random.default_rng([seed, 23, acquisition.number])
-    coarse = land.grid.coarser(factor)
-    elevation, azimuth = sun(acquisition.date, latitude)
     surface = land.surface(acquisition.date)
-    sky = _sky(rng, acquisition, coarse.shape, coarse.resolution, elevation, azimuth)
+    sky = _sky(rng, acquisition, land.grid_of(fine=False), sun(acquisition.date, latitude))
     day = int(to_day_number(acquisition.date))
-    scl = _classify(land, surface, sky, day, factor)
+    scl = _classify(land.coarse, surface, sky, day)
     gain = 1 + 0.008 * rng.standard_normal() + 0.004 * rng.standard_normal(len(BANDS))
     gain *= 1 + (0.012 if acquisition.orbit % 2 else -0.012)
     path = 0.0025 * rng.standard_normal() * PATH_ERROR
@@ -217,18 +220,17 @@ def draw(
     for band in bands:
         index = BANDS.index(band)
         fine = band in FINE_BANDS
-        shape = land.grid.shape if fine else coarse.shape
-        dn[band] = np.empty(shape, dtype=np.uint16)
+        maps = land.fine if fine else land.coarse
+        dn[band] = np.empty(maps.units.shape, dtype=np.uint16)
         _draw_band(
             dn[band],
-            1 if fine else factor,
-            factor if fine else 1,
-            land.units,
-            land.weight,
-            land.light,
-            land.cause,
-            land.severity,
-            land.event_day,
+            land.factor - 1 if fine else 0,
+            maps.units,
+            maps.weight,
+            maps.light,
+            maps.cause,
+            maps.severity,
+            maps.event_day,
             day,
             land.progress,
             np.ascontiguousarray(surface.upper[:, index]),
@@ -254,7 +256,7 @@ def stack(scenes: Iterable[Scene]) -> xr.Dataset:
     Parameters
     ----------
     scenes
-        Rising in time, drawn with ``factor=1``.
+        Rising in time, all bands on one grid.
 
     Returns
     -------
@@ -329,18 +331,19 @@ def _thin_out(
 def _sky(
     rng: np.random.Generator,
     acquisition: Acquisition,
-    shape: tuple[int, int],
-    resolution: int,
-    elevation: float,
-    azimuth: float,
+    grid: Grid,
+    position: tuple[float, float],
 ) -> _Sky:
+    """Draw clouds, their shadows under a sun at `position`, haze and the edge of the swath."""
+    shape = grid.shape
+    elevation, azimuth = position
     scale = max(shape) / rng.uniform(1.5, 4.0)
     field = smooth_field(rng, shape, scale=scale, roughness=2.6)
     threshold = np.quantile(field, 1 - acquisition.cover) if acquisition.cover > 0.01 else np.inf
     softness = np.float32(rng.uniform(0.15, 0.6))
-    cloud = np.clip((field - np.float32(threshold)) / softness, 0, 1)
+    cloud = np.clip((field - np.float32(threshold)) / softness, 0, 0.96)
     base_m = rng.uniform(700, 2200)
-    reach = min(base_m / np.tan(np.deg2rad(elevation)), 6000.0) / resolution
+    reach = min(base_m / np.tan(np.deg2rad(elevation)), 6000.0) / grid.resolution
     # The sun stands in the south: shadows fall to the north, and west or east with the azimuth.
     down = round(reach * np.cos(np.deg2rad(azimuth)))
     right = round(-reach * np.sin(np.deg2rad(azimuth)))
@@ -357,17 +360,15 @@ def _sky(
     return _Sky(np.float32(cloud), np.float32(shadow), np.float32(haze), inside)
 
 
-def _classify(land: Land, surface: Surface, sky: _Sky, day: int, factor: int) -> Bytes:
+def _classify(maps: Maps, surface: Surface, sky: _Sky, day: int) -> Bytes:
     """Scene classification: what the ground is, under what the sky shows."""
-    middle = 0.65 * surface.upper + 0.35 * surface.lower
-    ground = _ground_class(middle)
+    ground = _ground_class(0.65 * surface.upper + 0.35 * surface.lower)
     ground[surface.water & (ground != Scl.SNOW_OR_ICE)] = Scl.WATER
-    scl = ground[land.units[::factor, ::factor]]
-    cause = land.cause[::factor, ::factor]
-    age = (day - land.event_day[::factor, ::factor].astype(np.int32)) // AGE_STEP_DAYS
-    changed = (cause > 0) & (age >= 0) & (land.severity[::factor, ::factor] > 140)
+    scl = ground[maps.units]
+    age = (day - maps.event_day.astype(np.int32)) // AGE_STEP_DAYS
+    changed = (maps.cause > 0) & (age >= 0) & (maps.severity > 140)
     after = _ground_class(surface.after)
-    scl[changed] = after[cause[changed], np.minimum(age[changed], after.shape[1] - 1)]
+    scl[changed] = after[maps.cause[changed], np.minimum(age[changed], after.shape[1] - 1)]
     scl[sky.shadow > SHADOW_SEEN] = Scl.CLOUD_SHADOW
     scl[sky.haze > CIRRUS_SEEN] = Scl.THIN_CIRRUS
     scl[sky.cloud > CLOUD_SEEN] = Scl.CLOUD_MEDIUM
@@ -388,8 +389,7 @@ def _ground_class(spectra: Floats) -> Bytes:
 @numba.njit(nogil=True, cache=True)
 def _draw_band(
     out: npt.NDArray[np.uint16],
-    sub: int,
-    per_sky: int,
+    sky_shift: int,
     units: Units,
     weight: Bytes,
     light: npt.NDArray[np.int8],
@@ -412,49 +412,45 @@ def _draw_band(
     offset: np.float32,
     seed: np.uint64,
 ) -> None:
-    """Fill `out` with DN; one pixel is the mean of ``sub`` × ``sub`` pixels of the land."""
+    """Fill `out` with DN; the sky has pixels ``2 ** sky_shift`` times as large."""
+    one = np.float32(1)
+    share_of_byte = np.float32(1 / 255)
     oldest = progress.shape[1] - 1
     for i in range(out.shape[0]):
+        sky_row = i >> sky_shift
+        row_seed = seed + np.uint64(i * out.shape[1]) * np.uint64(0x9E3779B97F4A7C15)
         for j in range(out.shape[1]):
-            si, sj = i // per_sky, j // per_sky
-            if scl[si, sj] == 0:
+            sky_column = j >> sky_shift
+            if scl[sky_row, sky_column] == 0:
                 out[i, j] = 0
                 continue
-            ground = np.float32(0)
-            for bi in range(i * sub, i * sub + sub):
-                for bj in range(j * sub, j * sub + sub):
-                    unit = units[bi, bj]
-                    share = np.float32(weight[bi, bj]) * np.float32(1 / 255)
-                    value = lower[unit] + share * (upper[unit] - lower[unit])
-                    kind = cause[bi, bj]
-                    if kind > 0:
-                        age = (day - np.int64(event_day[bi, bj])) // AGE_STEP_DAYS
-                        if age >= 0:
-                            age = min(age, oldest)
-                            part = np.float32(severity[bi, bj]) * np.float32(1 / 255)
-                            part *= progress[kind, age]
-                            value += part * (after[kind, age] - value)
-                    value *= np.float32(1) + np.float32(0.001) * np.float32(light[bi, bj])
-                    ground += value
-            ground /= np.float32(sub * sub)
-            ground *= gain * (np.float32(1) - np.float32(SHADOW_DEPTH) * shadow[si, sj])
-            ground += haze[si, sj] * (haze_white - ground)
-            ground += cloud[si, sj] * (cloud_white - ground) + path
+            unit = units[i, j]
+            value = lower[unit]
+            value += np.float32(weight[i, j]) * share_of_byte * (upper[unit] - value)
+            kind = cause[i, j]
+            if kind > 0 and day >= event_day[i, j]:
+                age = min((day - np.int64(event_day[i, j])) // AGE_STEP_DAYS, oldest)
+                part = np.float32(severity[i, j]) * share_of_byte * progress[kind, age]
+                value += part * (after[kind, age] - value)
+            value *= one + np.float32(0.001) * np.float32(light[i, j])
+            thick = cloud[sky_row, sky_column]
+            dark = np.float32(SHADOW_DEPTH) * shadow[sky_row, sky_column]
+            value *= gain * (one - dark)
+            value += haze[sky_row, sky_column] * (haze_white - value)
             # splitmix64 of the pixel's number; the sum of four uniform 16-bit parts is nearly
             # normal with variance 4/12.
-            state = seed + np.uint64(i * out.shape[1] + j) * np.uint64(0x9E3779B97F4A7C15)
+            state = row_seed + np.uint64(j) * np.uint64(0x9E3779B97F4A7C15)
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state = state ^ (state >> np.uint64(31))
             total = (
-                (state & np.uint64(0xFFFF))
-                + ((state >> np.uint64(16)) & np.uint64(0xFFFF))
-                + ((state >> np.uint64(32)) & np.uint64(0xFFFF))
-                + (state >> np.uint64(48))
+                np.int32(state & np.uint64(0xFFFF))
+                + np.int32((state >> np.uint64(16)) & np.uint64(0xFFFF))
+                + np.int32((state >> np.uint64(32)) & np.uint64(0xFFFF))
+                + np.int32(state >> np.uint64(48))
             )
             normal = (np.float32(total) * np.float32(1 / 65536) - np.float32(2)) * np.float32(1.732)
-            ground += normal * (
-                np.float32(NOISE_RELATIVE) * abs(ground) + np.float32(NOISE_ABSOLUTE)
-            )
-            number = np.floor(ground * np.float32(DN_PER_REFLECTANCE) + offset + np.float32(0.5))
-            out[i, j] = np.uint16(min(max(number, np.float32(1)), np.float32(65535)))
+            value += normal * (np.float32(NOISE_RELATIVE) * value + np.float32(NOISE_ABSOLUTE))
+            value += thick * (cloud_white - value) + path
+            number = value * np.float32(DN_PER_REFLECTANCE) + offset + np.float32(0.5)
+            out[i, j] = np.uint16(min(max(number, one), np.float32(65535)))
