@@ -176,6 +176,6 @@ def from_day_number(number: npt.ArrayLike) -> npt.NDArray[np.datetime64]:
 
 
 def cutoff_date(year: int, cutoff: str) -> np.datetime64:
-    """Date of the cut-off ``MM-DD`` of a harvest year; October to December are of the autumn before."""
+    """Date of the cut-off ``MM-DD`` of a harvest year; from October on, in the autumn before it."""
     before = int(cutoff[:2]) >= 10
     return np.datetime64(f"{year - before:04d}-{cutoff}", "D")

@@ -1,0 +1,510 @@
+"""Observations and weather up to a cut-off → one row per (district, crop, year, cut-off).
+
+The same function makes training rows and today's row. A row is made from the observations of its
+own harvest year that were known on the day of the cut-off (acquired at least the latency before
+it), and from nothing else: not from later dates, not from other years. Only the anomalies look at
+other years, and only at those they are handed.
+
+A harvest year runs from 1 September of the year before to the cut-off. Its NDVI is averaged by
+dekad (days 1-10, 11-20, 21-end of a month) and smoothed by Whittaker's method [1]_ over what is
+there; the strength of the smoothing is chosen for each row by leave-one-out errors of its own
+observations. Nothing is extrapolated: after the last observation its value stands.
+
+References
+----------
+.. [1] Eilers, P. H. C. (2003). A perfect smoother. Analytical Chemistry 75(14), 3631-3636.
+   https://doi.org/10.1021/ac034173t
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lesniva.conventions import cutoff_date
+from lesniva.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+IMAGERY_LATENCY_DAYS = 2
+"""Days from a Sentinel-2 pass to its L2A scene in the catalogues."""
+
+WEATHER_LATENCY_DAYS = 5
+"""Days from a day to its ERA5-Land values."""
+
+MIN_CLEAR_SHARE = 0.05
+"""A district seen less than this on a day was not seen."""
+
+COVER_KNOWN_FROM = "05-10"
+"""Winter and spring-sown fields are told apart from observations before this day."""
+
+WINTER_CROPS = frozenset({"winter_wheat", "winter_barley", "winter_rye", "winter_rapeseed"})
+
+SMOOTHING = (0.3, 1.0, 3.0, 10.0)
+"""Strengths to choose from, in units of a fully clear dekad."""
+
+LAST_DEKADS = 6
+"""How many dekads before the cut-off are features of their own."""
+
+SPRING = "03-01"
+"""Integrals and phenology start here."""
+
+KEY = ("adm_id", "crop", "year", "cutoff")
+COVERS = ("cropland", "winter", "summer")
+DENSE_NDVI = 0.5
+SOS_SHARE = 0.2
+"""The season starts at this share of the amplitude."""
+
+GDD_BASE = {"maize": 8.0, "soybean": 8.0, "sunflower": 8.0, "sugar_beet": 5.0}
+"""Base temperature, °C, of growing degree days; 0 for cereals."""
+
+
+def features(
+    observations: pd.DataFrame,
+    *,
+    crop: str,
+    years: Sequence[int],
+    cutoff: str,
+    weather: pd.DataFrame | None = None,
+    climatology_years: Iterable[int] | None = None,
+    cover: str | None = None,
+    latency_days: int = IMAGERY_LATENCY_DAYS,
+    weather_latency_days: int = WEATHER_LATENCY_DAYS,
+) -> pd.DataFrame:
+    """Features of every district and harvest year as they were known at the cut-off.
+
+    Parameters
+    ----------
+    observations
+        One row per ``adm_id, cover, date``: ``ndvi`` (coverage-weighted mean over clear pixels),
+        ``weight`` (hectares of clear pixels), ``clear_share`` (0-1); further indices in float
+        columns (``ndre``, ``evi2``) are taken along.
+    crop
+        Name of the crop; decides the cover and the base temperature.
+    years
+        Harvest years wanted; each gives a row for every district, all NaN where it was not seen.
+    cutoff
+        Last day whose data is known, ``MM-DD``; October to December mean the autumn before.
+    weather
+        One row per ``adm_id, date``: any of ``tmin, tmax, tmean`` (°C), ``prec, et0`` (mm/day),
+        ``soil_moisture`` (m³/m³).
+    climatology_years
+        With years given, ``*_anom`` columns (minus the district's mean of those years) and
+        ``ndvi_vci`` are added. For training leave it out: the forecaster fits its own climatology
+        inside each fold.
+    cover
+        Class to look at; by default winter or spring-sown fields where they can be told apart at
+        the cut-off in every year, else all cropland.
+    latency_days, weather_latency_days
+        Days from acquisition to availability.
+
+    Returns
+    -------
+    DataFrame
+        ``adm_id, crop, year, cutoff`` (date), ``cover``, then float columns: ``ndvi_d{k}`` (dekad
+        k of the year, the last six), ``ndvi_last``, ``ndvi_peak``, ``ndvi_peak_doy``, ``ndvi_int``
+        (NDVI·days since 1 March), ``ndvi_int_30d``, ``sos_doy``, ``greenup_rate`` (per day),
+        ``days_ndvi_above_05``, ``ndvi_autumn`` (October-November), ``ndvi_winter_loss``,
+        ``senescence_rate`` (per day), peak and last value of other indices, weather; and quality:
+        ``qa_n_obs``, ``qa_clear_share``, ``qa_days_since_obs``, ``qa_area_ha``.
+
+    Raises
+    ------
+    InputError
+        Columns are missing, values out of range, keys repeated; all faults in one message.
+    """
+    _check(observations, weather, cutoff, years)
+    seen = _normalised(observations)
+    seen = seen[(seen["clear_share"] >= MIN_CLEAR_SHARE) & seen["ndvi"].notna()]
+    adm_ids = sorted(observations["adm_id"].astype(str).unique())
+    years = sorted({int(year) for year in years})
+    known = {year: _known(seen, year, cutoff, latency_days) for year in years}
+    cover = _cover(known, crop, cutoff) if cover is None else cover
+    tables = []
+    for year in years:
+        rows = known[year][known[year]["cover"] == cover]
+        table = _of_year(rows, adm_ids, year, cutoff)
+        if weather is not None:
+            base = GDD_BASE.get(crop, 0.0)
+            part = _known(_normalised(weather), year, cutoff, weather_latency_days)
+            table = table.join(_weather(part, table, year, base=base))
+        table.insert(0, "crop", crop)
+        table.insert(1, "year", year)
+        table.insert(2, "cutoff", pd.Timestamp(cutoff_date(year, cutoff)))
+        table.insert(3, "cover", cover)
+        tables.append(table.rename_axis("adm_id").reset_index())
+    result = pd.concat(tables, ignore_index=True)
+    return result if climatology_years is None else anomalies(result, years=climatology_years)
+
+
+def anomalies(table: pd.DataFrame, *, years: Iterable[int]) -> pd.DataFrame:
+    """Add what each value is against the district's normal.
+
+    Parameters
+    ----------
+    table
+        As `features` gives it, one crop and cut-off.
+    years
+        The years normal is taken from; to judge a forecast, only years before the one judged.
+
+    Returns
+    -------
+    DataFrame
+        `table` with ``{name}_anom`` = value minus the mean of the district over `years`, and
+        ``ndvi_vci`` = place of ``ndvi_last`` between the lowest and highest of those years, %
+        (vegetation condition index, Kogan 1995); NaN where the district was not seen in them.
+    """
+    names = [
+        name
+        for name in table.select_dtypes("number")
+        if name not in KEY and not str(name).startswith("qa_")
+    ]
+    normal = table[table["year"].isin(list(years))].groupby("adm_id")[names]
+    mean = normal.mean().reindex(table["adm_id"]).to_numpy()
+    low = normal["ndvi_last"].min().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
+    high = normal["ndvi_last"].max().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
+    deviation = pd.DataFrame(
+        table[names].to_numpy() - mean, index=table.index, columns=[f"{n}_anom" for n in names]
+    )
+    span = np.where(high > low, high - low, np.nan)
+    deviation["ndvi_vci"] = 100 * (table["ndvi_last"].to_numpy() - low) / span
+    return pd.concat([table, deviation], axis=1)
+
+
+def smooth(values: Floats, weights: Floats) -> Floats:
+    """Whittaker smoothing of evenly spaced series with gaps.
+
+    Parameters
+    ----------
+    values
+        (N, D); NaN = missing.
+    weights
+        Trust in each value, (N, D), 0-1; ignored where missing.
+
+    Returns
+    -------
+    ndarray
+        (N, D): gaps filled between the first and the last value; NaN before the first; the last
+        smoothed value after the last. A series of fewer than three values is interpolated.
+    """
+    present = np.isfinite(values)
+    weight = np.where(present, np.maximum(weights, 1e-3), 0.0)
+    filled = np.where(present, values, 0.0)
+    smoothed = np.full(values.shape, np.nan)
+    enough = present.sum(axis=1) >= 3
+    if enough.any():
+        smoothed[enough] = _whittaker(filled[enough], weight[enough])
+    for row in np.flatnonzero(~enough & present.any(axis=1)):
+        at = np.flatnonzero(present[row])
+        smoothed[row] = np.interp(np.arange(values.shape[1]), at, values[row, at])
+    return _held(smoothed, present)
+
+
+def _whittaker(values: Floats, weights: Floats) -> Floats:
+    length = values.shape[1]
+    difference = np.diff(np.eye(length), n=2, axis=0)
+    penalty = difference.T @ difference
+    best = np.full(len(values), np.inf)
+    result = np.empty_like(values)
+    for strength in SMOOTHING:
+        # (W + λ D'D) s = W z for all rows at once; the inverse also gives the leverages.
+        system = strength * penalty + np.eye(length) * weights[:, None, :]
+        inverse = np.linalg.inv(system)
+        fit = np.einsum("nij,nj->ni", inverse, weights * values)
+        leverage = np.einsum("nii->ni", inverse) * weights
+        left_out = (values - fit) / np.maximum(1 - leverage, 1e-6)
+        error = (weights * left_out**2).sum(axis=1)
+        better = error < best
+        best[better], result[better] = error[better], fit[better]
+    return result
+
+
+def _held(smoothed: Floats, present: npt.NDArray[np.bool_]) -> Floats:
+    """Unknown before the first value, constant after the last."""
+    index = np.arange(smoothed.shape[1])
+    first = np.where(present.any(axis=1), present.argmax(axis=1), smoothed.shape[1])
+    last = smoothed.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
+    held = np.take_along_axis(smoothed, np.minimum(index, last[:, None]), axis=1)
+    return np.where(index < first[:, None], np.nan, held)
+
+
+def _known(table: pd.DataFrame, year: int, cutoff: str, latency_days: int) -> pd.DataFrame:
+    """Rows of a harvest year that were available at its cut-off."""
+    start = np.datetime64(f"{year - 1}-09-01")
+    end = cutoff_date(year, cutoff) - np.timedelta64(latency_days, "D")
+    return table[(table["date"] >= start) & (table["date"] <= end)]
+
+
+def _cover(known: dict[int, pd.DataFrame], crop: str, cutoff: str) -> str:
+    """Choose the class to look at, the same in all years, so that they can be compared."""
+    wanted = "winter" if crop in WINTER_CROPS else "summer"
+    if not COVER_KNOWN_FROM <= cutoff < "10":
+        return "cropland"
+    seen = [set(rows["cover"]) for rows in known.values() if len(rows)]
+    return wanted if seen and all(wanted in covers for covers in seen) else "cropland"
+
+
+def _of_year(rows: pd.DataFrame, adm_ids: list[str], year: int, cutoff: str) -> pd.DataFrame:
+    start = _dekad(np.datetime64(f"{year - 1}-09-01"))
+    end = _dekad(cutoff_date(year, cutoff))
+    count = int(end - start) + 1
+    row = pd.Index(adm_ids).get_indexer(pd.Index(rows["adm_id"]))
+    column = _dekad(rows["date"].to_numpy()) - start
+    share = rows["clear_share"].to_numpy()
+    shape = (len(adm_ids), count)
+    trust = np.minimum(_binned(row, column, share, shape), 1.0)
+    series = {
+        name: smooth(_binned_mean(row, column, rows[name].to_numpy(), share, shape), trust)
+        for name in _indices(rows)
+    }
+    days = _mid_days(year, count, cutoff)
+    table = pd.DataFrame(_phenology(series["ndvi"], days, year), index=pd.Index(adm_ids))
+    for k in range(max(count - LAST_DEKADS, 0), count):
+        table[f"ndvi_d{(start + k) % 36 + 1:02d}"] = series["ndvi"][:, k]
+    spring = days >= np.datetime64(f"{year}-{SPRING}")
+    for name, values in series.items():
+        if name != "ndvi":
+            table[f"{name}_peak"] = _nanmax(values[:, spring])
+            table[f"{name}_last"] = values[:, -1]
+    return table.join(_quality(rows, adm_ids, cutoff_date(year, cutoff)))
+
+
+def _phenology(ndvi: Floats, days: npt.NDArray[np.datetime64], year: int) -> dict[str, Floats]:
+    """Season so far, from dekadal NDVI (N, D) at the middle days (D,) of the dekads."""
+    spring = np.datetime64(f"{year}-{SPRING}")
+    doy = (days - np.datetime64(f"{year}-01-01")).astype(np.float64) + 1
+    last_day = days[-1]
+    daily = np.arange(max(spring, days[0]), last_day + 1) if last_day >= spring else days[:0]
+    at = (daily - np.datetime64(f"{year}-01-01")).astype(np.float64) + 1
+    curve = _interpolated(ndvi, doy, at)
+    peak, peak_doy = _peak(curve, at)
+    base, sos = _start_of_season(curve, at, peak, peak_doy)
+    steps = np.diff(curve, axis=1)
+    last = ndvi[:, -1]
+    after = doy[-1] - peak_doy
+    month = days.astype("datetime64[M]")
+    autumn = (month >= np.datetime64(f"{year - 1}-10")) & (month <= np.datetime64(f"{year - 1}-11"))
+    april = (month == np.datetime64(f"{year}-04")).argmax()
+    autumn_mean = _nanmean(ndvi[:, autumn])
+    reached_april = bool((month == np.datetime64(f"{year}-04")).any())
+    nothing = np.full(len(ndvi), np.nan)
+    return {
+        "ndvi_last": last,
+        "ndvi_peak": peak,
+        "ndvi_peak_doy": peak_doy,
+        "ndvi_int": _integral(curve),
+        "ndvi_int_30d": _integral(curve[:, -31:]),
+        "sos_doy": sos,
+        "greenup_rate": _nanmax(np.where(at[1:] <= peak_doy[:, None], steps, np.nan))
+        if len(at) > 1
+        else nothing,
+        "days_ndvi_above_05": np.where(
+            np.isfinite(curve).any(axis=1), (curve > DENSE_NDVI).sum(axis=1), np.nan
+        ),
+        "ndvi_amplitude": peak - base,
+        "ndvi_autumn": autumn_mean,
+        "ndvi_winter_loss": autumn_mean - ndvi[:, april] if reached_april else nothing,
+        "senescence_rate": np.divide(
+            last - peak, after, out=np.where(np.isfinite(peak), 0.0, np.nan), where=after >= 10
+        ),
+    }
+
+
+def _interpolated(values: Floats, at: Floats, wanted: Floats) -> Floats:
+    result = np.full((len(values), len(wanted)), np.nan)
+    for row, series in enumerate(values):
+        present = np.isfinite(series)
+        if present.any() and len(wanted):
+            result[row] = np.interp(wanted, at[present], series[present], left=np.nan)
+    return result
+
+
+def _peak(curve: Floats, at: Floats) -> tuple[Floats, Floats]:
+    peak = _nanmax(curve)
+    if not curve.shape[1]:
+        return peak, peak.copy()
+    place = np.where(np.isfinite(curve), curve, -np.inf).argmax(axis=1)
+    return peak, np.where(np.isfinite(peak), at[place], np.nan)
+
+
+def _start_of_season(
+    curve: Floats, at: Floats, peak: Floats, peak_doy: Floats
+) -> tuple[Floats, Floats]:
+    """Lowest value before the peak, and the day the curve then last rises through 20 %."""
+    if not curve.shape[1]:
+        return peak.copy(), peak.copy()
+    rising = np.where(at <= peak_doy[:, None], curve, np.nan)
+    base = -_nanmax(-rising)
+    below = rising <= (base + SOS_SHARE * (peak - base))[:, None]
+    last_below = len(at) - 1 - below[:, ::-1].argmax(axis=1)
+    known = below.any(axis=1) & (peak > base)
+    return base, np.where(known, at[last_below], np.nan)
+
+
+def _weather(rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float) -> pd.DataFrame:
+    """At most eight weather columns, each where its inputs are given."""
+    start = np.datetime64(f"{year - 1}-09-01")
+    days = int((rows["date"].max() - start).days) + 1 if len(rows) else 0
+    doy = np.arange(days) + 1 - float((np.datetime64(f"{year}-01-01") - start).astype(int))
+    row = pd.Index(table.index).get_indexer(pd.Index(rows["adm_id"]))
+    column = (rows["date"].to_numpy() - start).astype("timedelta64[D]").astype(int)
+
+    def daily(name: str) -> Floats:
+        grid = np.full((len(table), days), np.nan)
+        if name in rows:
+            grid[row[row >= 0], column[row >= 0]] = rows[name].to_numpy(dtype=float)[row >= 0]
+        return grid
+
+    tmin, tmax, prec, et0 = daily("tmin"), daily("tmax"), daily("prec"), daily("et0")
+    tmean = daily("tmean") if "tmean" in rows else (tmin + tmax) / 2
+    season = doy >= np.where(np.isfinite(table["sos_doy"]), table["sos_doy"], 60.0)[:, None]
+    april = doy >= 91
+    peak = table["ndvi_peak_doy"].to_numpy()[:, None]
+    warm = np.where(tmean > 10, tmean, 0.0).sum(axis=1, where=np.isfinite(tmean))
+    wet = np.where((tmean > 10) & np.isfinite(prec), prec, 0.0).sum(axis=1)
+    result = {
+        "gdd_sos": _sum(np.where(season, np.maximum(tmean - base, 0.0), np.nan)),
+        "prec_30d": _sum(prec[:, -30:]),
+        "prec_since_april": _sum(prec[:, april]),
+        "cwb_60d": _sum((prec - et0)[:, -60:]),
+        "heat_days": _sum(np.where(np.abs(doy - peak) <= 10, _above(tmax, 30.0), np.nan)),
+        "frost_days": _sum(np.where(season, _above(-tmin, 2.0), np.nan)),
+        "dry_spell": _longest(np.where(np.isfinite(prec), prec < 1.0, False)[:, april]),
+        "htk": np.divide(10 * wet, warm, out=np.full(len(table), np.nan), where=warm > 100),
+    }
+    result["dry_spell"] = np.where(
+        np.isfinite(prec[:, april]).any(axis=1), result["dry_spell"], np.nan
+    )
+    if "soil_moisture" in rows:
+        result["soil_moisture_30d"] = _nanmean(daily("soil_moisture")[:, -30:])
+    frame = pd.DataFrame(result, index=table.index)
+    return frame.dropna(axis=1, how="all") if len(rows) else frame
+
+
+def _above(values: Floats, limit: float) -> Floats:
+    return np.where(np.isfinite(values), (values > limit).astype(np.float64), np.nan)
+
+
+def _longest(true: npt.NDArray[np.bool_]) -> Floats:
+    run = np.zeros(len(true))
+    longest = np.zeros(len(true))
+    for day in true.T:
+        run = np.where(day, run + 1, 0.0)
+        longest = np.maximum(longest, run)
+    return longest
+
+
+def _quality(rows: pd.DataFrame, adm_ids: list[str], cutoff: np.datetime64) -> pd.DataFrame:
+    groups = rows.groupby("adm_id")
+    quality = pd.DataFrame(index=pd.Index(adm_ids))
+    quality["qa_n_obs"] = groups.size().reindex(adm_ids).fillna(0).astype(np.float64)
+    quality["qa_clear_share"] = groups["clear_share"].mean().reindex(adm_ids)
+    since = pd.Timestamp(cutoff) - groups["date"].max().reindex(adm_ids)
+    quality["qa_days_since_obs"] = since.dt.days.astype(np.float64)
+    area = (rows["weight"] / rows["clear_share"]).groupby(rows["adm_id"]).median()
+    quality["qa_area_ha"] = area.reindex(adm_ids)
+    return quality
+
+
+def _indices(rows: pd.DataFrame) -> list[str]:
+    others = ("adm_id", "cover", "date", "weight", "clear_share")
+    return ["ndvi"] + [
+        str(name) for name in rows.select_dtypes("number") if name not in others and name != "ndvi"
+    ]
+
+
+def _dekad(date: Any) -> Any:
+    """Count dekads from 1970 on, 36 a year."""
+    days = np.asarray(date, dtype="datetime64[D]")
+    month = days.astype("datetime64[M]")
+    day = (days - month.astype("datetime64[D]")).astype(np.int64)
+    return month.astype(np.int64) * 3 + np.minimum(day // 10, 2)
+
+
+def _mid_days(year: int, count: int, cutoff: str) -> npt.NDArray[np.datetime64]:
+    """Middle day of each dekad from 1 September on; the last one not after the cut-off."""
+    number = np.arange(count)
+    month = np.datetime64(f"{year - 1}-09", "M") + number // 3
+    days = month.astype("datetime64[D]") + (4 + 10 * (number % 3))
+    return np.minimum(days, cutoff_date(year, cutoff))
+
+
+def _binned(row: Any, column: Any, values: Floats, shape: tuple[int, int]) -> Floats:
+    flat = np.bincount(row * shape[1] + column, weights=values, minlength=shape[0] * shape[1])
+    return np.asarray(flat, dtype=np.float64).reshape(shape)
+
+
+def _binned_mean(
+    row: Any, column: Any, values: Floats, weights: Floats, shape: tuple[int, int]
+) -> Floats:
+    present = np.isfinite(values)
+    row, column, values, weights = row[present], column[present], values[present], weights[present]
+    total = _binned(row, column, weights, shape)
+    summed = _binned(row, column, weights * values, shape)
+    return np.divide(summed, total, out=np.full(shape, np.nan), where=total > 0)
+
+
+def _integral(curve: Floats) -> Floats:
+    """Sum over days, NaN where nothing is known."""
+    return np.where(np.isfinite(curve).any(axis=1), np.nansum(curve, axis=1), np.nan)
+
+
+def _sum(values: Floats) -> Floats:
+    return _integral(values)
+
+
+def _nanmax(values: Floats) -> Floats:
+    present = np.isfinite(values)
+    top = np.where(present, values, -np.inf).max(axis=1, initial=-np.inf)
+    return np.where(present.any(axis=1), top, np.nan)
+
+
+def _nanmean(values: Floats) -> Floats:
+    count = np.isfinite(values).sum(axis=1)
+    return np.divide(
+        np.nansum(values, axis=1), count, out=np.full(len(values), np.nan), where=count > 0
+    )
+
+
+def _normalised(table: pd.DataFrame) -> pd.DataFrame:
+    dates = pd.to_datetime(table["date"])
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    return table.assign(adm_id=table["adm_id"].astype(str), date=dates.dt.normalize())
+
+
+def _check(
+    observations: pd.DataFrame, weather: pd.DataFrame | None, cutoff: str, years: Sequence[int]
+) -> None:
+    faults = _faults_of_observations(observations)
+    if weather is not None:
+        lost = [name for name in ("adm_id", "date") if name not in weather]
+        if lost:
+            faults.append(f"weather lacks {', '.join(lost)}")
+        elif weather.duplicated(["adm_id", "date"]).any():
+            faults.append("weather repeats an adm_id and date")
+    if not re.fullmatch(r"(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", cutoff):
+        faults.append(f"the cut-off is {cutoff!r}, a day like 06-30 is wanted")
+    if not len(years):
+        faults.append("no year is asked for")
+    if faults:
+        raise InputError(f"features: {'; '.join(faults)}")
+
+
+def _faults_of_observations(observations: pd.DataFrame) -> list[str]:
+    needed = ("adm_id", "cover", "date", "ndvi", "weight", "clear_share")
+    absent = [name for name in needed if name not in observations]
+    if absent:
+        return [f"observations lack {', '.join(absent)}"]
+    faults = []
+    if not observations["ndvi"].dropna().between(-1, 1).all():
+        faults.append("an NDVI is outside -1..1")
+    if not observations["clear_share"].between(0, 1).all():
+        faults.append("a clear_share is outside 0..1 or missing")
+    repeated = int(observations.duplicated(["adm_id", "cover", "date"]).sum())
+    if repeated:
+        faults.append(f"{repeated} observations repeat their adm_id, cover and date")
+    return faults

@@ -1,0 +1,11 @@
+"""From feature and yield tables to a forecast one may believe.
+
+`hindcast` says what would have been forecast in past years and how good that was, `fit` makes
+the model of the year from it, `predict` applies it; `explain` and `analogues` give reasons,
+`aggregate` adds districts up, `save` and `load` keep a model.
+"""
+
+from lesniva.forecast.current import Model, fit, predict
+from lesniva.forecast.hindcast import Hindcast, hindcast
+
+__all__ = ["Hindcast", "Model", "fit", "hindcast", "predict"]
