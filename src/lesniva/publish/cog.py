@@ -18,6 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
+
+# GDAL's own errors come through some calls unwrapped; rasterio has no public name for them.
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -105,7 +108,7 @@ def write_cog(
                     mosaic, layer, geobox, blocks, _tags(layer, when, attribution, tags)
                 )
                 rasterio.shutil.copy(mosaic, temporary, driver="COG", **_cog_options(layer))
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             needed = geobox.shape[0] * geobox.shape[1] * np.dtype(layer.dtype).itemsize
             raise EnvironmentFaultError(
                 f"cannot write {path}: {error}; it takes up to {needed / 2**20:.0f} MiB beside "

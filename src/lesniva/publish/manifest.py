@@ -7,6 +7,7 @@ manifest is therefore what a later run, a copy on another machine and an auditor
 
 import datetime as dt
 import json
+import math
 import os
 import platform
 import re
@@ -18,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyproj
 import rasterio
 
@@ -242,7 +244,10 @@ def versions() -> dict[str, str]:
 
 
 def without_secrets(value: Any) -> Any:
-    """Copy a JSON-like value: secrets hidden, home folder as ``~``, paths and dates as text."""
+    """Copy a value for JSON: secrets hidden, home folder as ``~``.
+
+    NumPy numbers become plain ones, NaN and infinities null, paths, dates and the rest text.
+    """
     secrets = [
         content
         for name, content in os.environ.items()
@@ -261,6 +266,10 @@ def _scrub(value: Any, secrets: list[str], home: str) -> Any:
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [_scrub(inner, secrets, home) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or isinstance(value, bool | int | float):
         return value
     text = value.isoformat() if isinstance(value, dt.date) else str(value)

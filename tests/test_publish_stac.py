@@ -1,0 +1,191 @@
+import datetime as dt
+import json
+import shutil
+
+import numpy as np
+import pystac
+import pytest
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from lesniva.conventions import ATTRIBUTION, SYNTHETIC_NOTICE
+from lesniva.publish.cog import write_cog
+from lesniva.publish.layers import LAYERS
+from lesniva.publish.qgis import write_style
+from lesniva.publish.stac import EXTENSIONS, Product, Raster, write_stac
+from lesniva.storage import sha256
+
+DAY = dt.date(2026, 6, 10)
+CREATED = dt.datetime(2026, 6, 11, 4, 0, tzinfo=dt.UTC)
+LIPETSK = GeoBox((60, 80), Affine(100, 0, 400_000, 0, -100, 5_800_000), "EPSG:32637")
+CHUKOTKA = GeoBox((60, 2000), Affine(100, 0, 550_000, 0, -100, 7_300_000), "EPSG:32660")
+
+
+def product(out, name="forest-20260610", geobox=LIPETSK, **options):
+    rasters = []
+    for layer, value in ((LAYERS["status"], 3), (LAYERS["ndvi"], 5000), (LAYERS["n_obs"], 65535)):
+        path = out / "rasters" / name / f"{layer.name}.tif"
+        blocks = [(0, 0, np.full(geobox.shape, value, layer.dtype))]
+        stats = write_cog(path, layer, geobox, blocks, when=DAY, attribution=ATTRIBUTION)
+        write_style(path, layer, stats)
+        rasters.append(Raster(path, layer, stats))
+    return Product(name, "Forest", geobox, DAY, DAY, rasters, **options)
+
+
+def publish(out, *products, **options):
+    asked = {
+        "collection_id": "lipetsk",
+        "title": "Lipetsk",
+        "description": "Forest and fields.",
+        "attribution": ATTRIBUTION,
+        "created": CREATED,
+    } | options
+    return write_stac(out, products, **asked)
+
+
+def item_of(out, name="forest-20260610"):
+    return json.loads((out / "stac" / name / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def without_extensions(entity):
+    # Schemas of extensions live on the net; the core's are in pystac.
+    entity.stac_extensions = []
+    return entity
+
+
+def test_pystac_reads_and_validates_the_collection_and_its_items(tmp_path):
+    path = publish(tmp_path, product(tmp_path), product(tmp_path, "b"))
+    collection = pystac.Collection.from_file(str(path))
+    items = list(collection.get_items())
+    assert [item.id for item in items] == ["forest-20260610", "b"]
+    for entity in (collection, *items):
+        assert without_extensions(entity).validate()
+
+
+def test_every_asset_is_there_also_after_the_folder_has_moved(tmp_path):
+    publish(tmp_path / "out", product(tmp_path / "out"))
+    shutil.move(tmp_path / "out", tmp_path / "elsewhere")
+    collection = pystac.Collection.from_file(str(tmp_path / "elsewhere/stac/collection.json"))
+    (item,) = collection.get_items()
+    assert set(item.assets) == {
+        "status",
+        "status-style",
+        "ndvi",
+        "ndvi-style",
+        "n_obs",
+        "n_obs-style",
+    }
+    for asset in item.assets.values():
+        content = tmp_path / "elsewhere" / asset.get_absolute_href()
+        assert asset.extra_fields["file:size"] == content.stat().st_size
+        assert asset.extra_fields["file:checksum"] == "1220" + sha256(content)
+    assert str(tmp_path) not in json.dumps(item_of(tmp_path / "elsewhere"))
+
+
+def test_bands_say_how_numbers_become_values(tmp_path):
+    publish(tmp_path, product(tmp_path))
+    assets = item_of(tmp_path)["assets"]
+    (ndvi,) = assets["ndvi"]["bands"]
+    assert (ndvi["data_type"], ndvi["nodata"], ndvi["unit"]) == ("int16", -32768, "1")
+    assert (ndvi["raster:scale"], ndvi["raster:offset"]) == (0.0001, 0.0)
+    assert ndvi["raster:spatial_resolution"] == 100
+    assert ndvi["statistics"]["mean"] == 5000
+    (status,) = assets["status"]["bands"]
+    confirmed = next(c for c in status["classification:classes"] if c["value"] == 3)
+    assert confirmed["name"] == "change_confirmed"
+    assert confirmed["color_hint"] == "D7191C"
+    assert assets["n_obs"]["bands"][0]["statistics"] == {"valid_percent": 0.0}
+
+
+def test_an_item_says_where_when_and_by_what(tmp_path):
+    publish(tmp_path, product(tmp_path))
+    item = item_of(tmp_path)
+    properties = item["properties"]
+    assert properties["proj:code"] == "EPSG:32637"
+    assert properties["proj:shape"] == [60, 80]
+    assert properties["proj:transform"] == [100, 0, 400_000, 0, -100, 5_800_000]
+    assert properties["datetime"] == "2026-06-10T00:00:00Z"
+    assert "lesniva" in properties["processing:software"]
+    assert item["stac_extensions"] == list(EXTENSIONS.values())
+    shape = shapely.geometry.shape(item["geometry"])
+    assert shape.exterior.is_ccw
+    assert item["bbox"] == list(shape.bounds)
+
+
+def test_a_period_has_a_start_and_an_end(tmp_path):
+    whole = product(tmp_path)
+    season = Product("season", "S", LIPETSK, dt.date(2026, 4, 1), DAY, whole.rasters)
+    path = publish(tmp_path, season)
+    properties = item_of(tmp_path, "season")["properties"]
+    assert properties["datetime"] is None
+    assert properties["start_datetime"] == "2026-04-01T00:00:00Z"
+    interval = json.loads(path.read_text())["extent"]["temporal"]["interval"]
+    assert interval == [["2026-04-01T00:00:00Z", "2026-06-10T00:00:00Z"]]
+
+
+def test_sources_are_linked_without_their_signatures(tmp_path):
+    sources = {
+        "S2A_1": "https://host/items/S2A_1.json?sig=canary&v=1",
+        "S2A_2": str(tmp_path / "archive" / "S2A_2.json"),
+    }
+    publish(tmp_path / "out", product(tmp_path / "out", derived_from=sources))
+    links = {
+        link["title"]: link["href"]
+        for link in item_of(tmp_path / "out")["links"]
+        if link["rel"] == "derived_from"
+    }
+    assert links == {
+        "S2A_1": "https://host/items/S2A_1.json?sig=***&v=1",
+        "S2A_2": "../../../archive/S2A_2.json",
+    }
+
+
+def test_a_box_across_the_antimeridian_has_its_west_in_the_east(tmp_path):
+    path = publish(tmp_path, product(tmp_path, "chukotka", CHUKOTKA))
+    west, south, east, north = item_of(tmp_path, "chukotka")["bbox"]
+    assert 178 < west < 179
+    assert -178 < east < -177
+    assert 65 < south < north < 66
+    assert item_of(tmp_path, "chukotka")["geometry"]["type"] == "MultiPolygon"
+    extent = json.loads(path.read_text())["extent"]["spatial"]["bbox"]
+    assert extent == [[west, south, east, north]]
+
+
+def test_real_imagery_is_credited_and_synthetic_is_not(tmp_path):
+    def providers(attribution):
+        path = publish(tmp_path, product(tmp_path), attribution=attribution)
+        collection = json.loads(path.read_text(encoding="utf-8"))
+        assert attribution in collection["description"]
+        return [provider["name"] for provider in collection["providers"]]
+
+    assert any("Copernicus" in name for name in providers(f"{ATTRIBUTION} 2026"))
+    assert providers(SYNTHETIC_NOTICE) == ["Lesniva"]
+
+
+def test_vectors_are_assets_of_the_collection(tmp_path):
+    (tmp_path / "alerts.geojson").write_text("{}")
+    path = publish(tmp_path, product(tmp_path), files={"alerts": tmp_path / "alerts.geojson"})
+    asset = json.loads(path.read_text())["assets"]["alerts"]
+    assert (asset["href"], asset["type"]) == ("../alerts.geojson", "application/geo+json")
+
+
+def test_the_same_products_make_the_same_files(tmp_path):
+    publish(tmp_path, product(tmp_path))
+    files = sorted((tmp_path / "stac").rglob("*.json"))
+    first = [file.read_bytes() for file in files]
+    publish(tmp_path, product(tmp_path))
+    assert [file.read_bytes() for file in files] == first
+
+
+@pytest.mark.parametrize("names", [("../x",), ("a/b",), ("",), ("a", "a")])
+def test_ids_that_are_no_names_of_files_are_refused(tmp_path, names):
+    products = [Product(name, "T", LIPETSK, DAY, DAY, ()) for name in names]
+    with pytest.raises(ValueError, match="unique names of files; not so"):
+        publish(tmp_path, *products)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no products"):
+        publish(tmp_path)
