@@ -13,15 +13,29 @@ Pure functions on arrays: nothing is read or written here.
 
 from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.history import fit
+from lesniva.change.scene import (
+    AMPLITUDE_EDGES,
+    amplitude_strata,
+    corrected,
+    correction,
+    scene_residuals,
+    seasonal_amplitude,
+)
 from lesniva.change.state import check_state, events, start, update
 
 __all__ = [
+    "AMPLITUDE_EDGES",
     "PROFILES",
     "Options",
+    "amplitude_strata",
     "check_state",
+    "corrected",
+    "correction",
     "events",
     "evidence",
     "fit",
+    "scene_residuals",
+    "seasonal_amplitude",
     "start",
     "update",
 ]

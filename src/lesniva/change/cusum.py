@@ -323,14 +323,19 @@ def _judge_fresh(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
 
 @njit(nogil=True, cache=True)
 def _judge_recorded(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
-    """Judge a pixel with a confirmed event: it stays on record until another is confirmed."""
+    """Judge a pixel with a confirmed event: it stays on record until another is confirmed.
+
+    After a temporary one any evidence makes a new event, after a lasting one only what began a
+    year later: regrowth on a felled area wavers.
+    """
     started = day - f.run_days[i, j]
     over = f.status[i, j] != _CONFIRMED
     if over and f.before[i, j] == 0 and f.evidence[i, j] > 0:
         known = f.normal_before[i, j] > 0
         f.span_days[i, j] = min(day - f.normal_before[i, j], 255) if known else 255
     aged = f.run_days[i, j] < 255 and started - f.first_anomaly[i, j] > rule.rearm_days
-    if (over or aged) and _confidence(f, i, j, day, rule) == _CONFIRMED:
+    free = f.status[i, j] == _FINISHED or aged
+    if free and _confidence(f, i, j, day, rule) == _CONFIRMED:
         if over and f.span_days[i, j] < 255:
             f.last_normal[i, j] = started - f.span_days[i, j]
         f.status[i, j] = _CONFIRMED

@@ -238,7 +238,7 @@ def correction(
     Returns
     -------
     Dataset
-        ``shift`` (time, stratum) float64 in index units, to be taken off the residuals;
+        ``offset`` (time, stratum) float64 in index units, to be taken off the residuals;
         ``noise`` (time, stratum) float64 ≥ 1, by which σ is to be multiplied: how much wider than
         the model's noise the stratum scatters in this scene (haze in patches, half-open buds);
         ``departure`` the same before shrinking and cap, NaN where not known; ``regional_anomaly``
@@ -282,7 +282,7 @@ def correction(
     both = ("time", "stratum")
     return xr.Dataset(
         {
-            "shift": (both, shift, {"units": "1"}),
+            "offset": (both, shift, {"units": "1"}),
             "noise": (both, noise_factor),
             "departure": (both, departure, {"units": "1"}),
             "regional_anomaly": (both, regional),
@@ -335,7 +335,7 @@ def usual_spread(corrections: xr.Dataset) -> npt.NDArray[np.float64]:
 
 
 def corrected(index: xr.DataArray, strata: xr.DataArray, corrections: xr.Dataset) -> xr.DataArray:
-    """Take the shifts off a stack and blank the rejected scenes, to fit the history anew.
+    """Take the offsets off a stack and blank the rejected scenes, to fit the history anew.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def corrected(index: xr.DataArray, strata: xr.DataArray, corrections: xr.Dataset
             f"{corrections.sizes['time']} scene corrections for {index.sizes['time']} slices; "
             "give one each"
         )
-    steps = np.rint(corrections["shift"].values * _SCALE).astype(np.int16)
+    steps = np.rint(corrections["offset"].values * _SCALE).astype(np.int16)
     values = index.values.copy()
     for t, rejected in enumerate(corrections["rejected"].values):
         if rejected:

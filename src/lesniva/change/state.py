@@ -229,7 +229,7 @@ def update(
     time
         Rising dates, all after the state's last day.
     corrections
-        What `scene.correction` gave: ``shift`` (time, stratum) in index units is taken off the
+        What `scene.correction` gave: ``offset`` (time, stratum) in index units is taken off the
         residuals, σ is multiplied by ``noise`` (time, stratum); slices with ``rejected`` (time) are
         passed over.
     strata
@@ -291,7 +291,7 @@ def _checked_corrections(
         )
     shift, noise = (
         np.ascontiguousarray(corrections[name].transpose("time", "stratum").values, dtype=float)
-        for name in ("shift", "noise")
+        for name in ("offset", "noise")
     )
     return shift, noise, corrections["rejected"].values.astype(bool)
 
