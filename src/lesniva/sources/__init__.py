@@ -2,6 +2,7 @@
 
 - `catalog`: static catalogs and item collections, on disk or over http;
 - `stac`: STAC APIs (Earth Search, Planetary Computer, CDSE);
+- `reading`: the GDAL options and tries files of other machines need;
 - `query`: what is asked for, and which items answer it;
 - `remote`: asking servers without surprises.
 """
@@ -16,10 +17,23 @@ from lesniva.errors import InputError
 from lesniva.sources import catalog, stac
 from lesniva.sources.catalog import OnSkipped, Skipped, assets, log_skipped
 from lesniva.sources.query import Box, Moment, query
-from lesniva.sources.remote import redact_text
+from lesniva.sources.reading import gdal_env, retry_options
+from lesniva.sources.remote import guard_logs, redact_text
 from lesniva.sources.stac import sign
 
-__all__ = ["Kind", "OnSkipped", "Skipped", "assets", "log_skipped", "redact_text", "search", "sign"]
+__all__ = [
+    "Kind",
+    "OnSkipped",
+    "Skipped",
+    "assets",
+    "gdal_env",
+    "guard_logs",
+    "log_skipped",
+    "redact_text",
+    "retry_options",
+    "search",
+    "sign",
+]
 
 Kind = Literal["catalog", "stac"]
 """The kinds of source a pipeline file may name."""

@@ -192,6 +192,15 @@ def redact_text(text: str) -> str:
     return re.sub(r"(\S)\?[^\s'\"<>]*=[^\s'\"<>]*", r"\1", text)
 
 
+def guard_logs() -> None:
+    """Keep secrets out of the logs of the libraries that write whole addresses into them.
+
+    To be called in every process that opens signed addresses; once or often is the same.
+    """
+    for name in ("urllib3.connectionpool", "rasterio._env", "rasterio._io", "rasterio._filepath"):
+        logging.getLogger(name).addFilter(_without_secrets)
+
+
 def is_remote(href: str) -> bool:
     """Whether an address leads off this machine's disks."""
     return href.startswith(("http://", "https://", "s3://"))
@@ -355,8 +364,7 @@ def _session() -> requests.Session:
     """One connection pool a thread; `requests` does not promise more."""
     if not hasattr(_SESSIONS, "session"):
         _SESSIONS.session = requests.Session()
-        # urllib3 logs addresses with their query, where signatures stand.
-        logging.getLogger("urllib3.connectionpool").addFilter(_without_secrets)
+        guard_logs()
     session: requests.Session = _SESSIONS.session
     return session
 

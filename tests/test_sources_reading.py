@@ -1,0 +1,217 @@
+"""GDAL over a real connection: faults that pass do pass, in one process, for few requests."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+from lesniva.errors import CredentialsError, UnreadableSceneError
+from lesniva.sources import reading
+from servers import cog
+from servers.loopback import Answer, Fault, Request, Server, serving
+
+WINDOW = Window(300, 700, 400, 400)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(1)
+    for name in ("red", "nir", "scl"):
+        options = {"crs": "EPSG:32637", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 6e6)}
+        with rasterio.open(
+            folder / f"{name}.tif",
+            "w",
+            driver="COG",
+            width=2048,
+            height=2048,
+            count=1,
+            dtype="uint16",
+            compress="deflate",
+            **options,
+        ) as file:
+            file.write(rng.integers(1, 10_000, (2048, 2048), dtype=np.uint16), 1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FIRST_WAIT", 0.01)
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with serving(cog.files(folder)) as running:
+        yield running
+
+
+def window(address: str, **options: str) -> np.ndarray:
+    fast = {"GDAL_HTTP_TIMEOUT": "1", "GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_RETRY_DELAY": "0.01"}
+    return reading.read(address, lambda f: f.read(1, window=WINDOW), options={**fast, **options})
+
+
+def expected(folder: Path, name: str = "red") -> np.ndarray:
+    with rasterio.open(folder / f"{name}.tif") as file:
+        return file.read(1, window=WINDOW)
+
+
+FAULTS = {
+    "403": Fault(status=403),
+    "404": Fault(status=404),
+    "429": Fault(status=429, headers={"Retry-After": "0"}),
+    "500": Fault(status=500),
+    "503": Fault(status=503),
+    "reset": Fault(reset=True),
+    "short": Fault(short=True),
+    "zeros": Fault(zeros=True),
+    "html": Fault(body=b"<html>maintenance</html>"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_every_request_failing_once_changes_no_pixel_in_the_same_process(server, folder, fault):
+    right = len(_requests_of(server, folder))
+    server.log.clear()
+    server.fail_each_once(fault)
+    np.testing.assert_array_equal(window(f"{server.url}/nir.tif"), expected(folder, "nir"))
+    # A failed header makes GDAL ask for it again; the answer to that may fail once more.
+    assert len(server.log) <= 3 * right + 3
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_a_stalled_answer_at_any_place_is_overcome(server, folder, position):
+    faults = [Fault()] * position + [Fault(stall=1.5)]
+    server.faults.extend(faults)
+    started = time.monotonic()
+    np.testing.assert_array_equal(window(f"{server.url}/red.tif"), expected(folder))
+    assert time.monotonic() - started < 10
+
+
+def test_a_burst_longer_than_the_tries_of_gdal_is_overcome(server, folder):
+    server.faults.extend([Fault(status=503)] * 4)
+    np.testing.assert_array_equal(window(f"{server.url}/red.tif"), expected(folder))
+
+
+def test_a_plain_repetition_would_never_have_asked_again(server):
+    """The fault of GDAL that `retry_options` answers; when this fails, it may go."""
+    address = f"{server.url}/red.tif"
+    server.faults.append(Fault(status=403))
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        for _ in range(3):
+            with pytest.raises(rasterio.errors.RasterioIOError):
+                rasterio.open(address, driver="GTiff")
+    assert len(server.log) == 1
+
+
+def test_a_file_that_stays_broken_is_told_without_its_signature(server, caplog):
+    caplog.set_level(logging.DEBUG)
+    server.always = lambda _request: Fault(status=503)
+    with pytest.raises(UnreadableSceneError, match=r"red\.tif cannot be read \(.*503") as caught:
+        window(f"{server.url}/red.tif?sig=canary")
+    assert "503" in caplog.text
+    assert "canary" not in str(caught.value) + caplog.text
+    assert len(server.log) <= 3 * reading.ATTEMPTS
+
+
+def test_signed_addresses_are_read_and_signed_anew_for_every_try(server, folder):
+    signatures = iter(range(100))
+    right = server.route
+
+    def route(request: Request) -> Answer:
+        return right(request) if request.query.get("sig") != ["0"] else Answer(403)
+
+    server.route = route
+    read = reading.read(
+        f"{server.url}/red.tif",
+        lambda file: file.read(1, window=WINDOW),
+        signed=lambda href: f"{href}?sig={next(signatures)}",
+    )
+    np.testing.assert_array_equal(read, expected(folder))
+
+
+def test_a_virtual_raster_named_tif_makes_no_request(server, tmp_path):
+    vrt = (
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1">'
+        f"<SimpleSource><SourceFilename>/vsicurl/{server.url}/red.tif</SourceFilename>"
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    for name in ("a.tif", "a.jp2"):
+        (tmp_path / name).write_text(vrt)
+        with pytest.raises(UnreadableSceneError, match="cannot be read"):
+            reading.read(str(tmp_path / name), lambda file: file.read())
+    assert server.log == []
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "bomb.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=60_000,
+        height=60_000,
+        count=1,
+        dtype="uint8",
+        tiled=True,
+        sparse_ok=True,
+        compress="deflate",
+        crs="EPSG:32637",
+        transform=rasterio.Affine(10, 0, 5e5, 0, -10, 6e6),
+    ):
+        pass
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(UnreadableSceneError, match="claims 60000 × 60000 pixels"):
+        reading.read(str(path), lambda file: file.read())
+
+
+def test_a_block_of_three_bands_costs_little_more_than_headers_and_tiles(server, folder):
+    requests = 0
+    bytes_asked = 0
+    tiles = 0
+    for name in ("red", "nir", "scl"):
+        server.log.clear()
+        window(f"{server.url}/{name}.tif")
+        requests += len(server.log)
+        bytes_asked += sum(_length(request) for request in server.log)
+        with rasterio.open(folder / f"{name}.tif") as file:
+            tiles += sum(
+                int(file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1))
+                for row in (1, 2)
+                for col in (0, 1)
+            )
+    # A header of 32 KiB and the four tiles (two rows of two neighbours) of each band at least.
+    assert requests <= 4 * 3
+    assert bytes_asked <= 1.05 * (tiles + 3 * 32_768)
+
+
+def test_local_files_are_tried_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "FIRST_WAIT", 60.0)
+    with pytest.raises(UnreadableSceneError, match=r"gone\.tif cannot be read"):
+        reading.read(str(tmp_path / "gone.tif"), lambda file: file.read())
+
+
+def test_options_are_plain_text_and_cdse_needs_keys(monkeypatch):
+    assert all(isinstance(value, str) for value in reading.gdal_env().values())
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(CredentialsError, match="files of CDSE need S3 keys"):
+        reading.gdal_env("cdse")
+
+
+def _requests_of(server: Server, folder: Path) -> list[Request]:
+    server.log.clear()
+    np.testing.assert_array_equal(window(f"{server.url}/red.tif"), expected(folder))
+    return list(server.log)
+
+
+def _length(request: Request) -> int:
+    asked = request.headers.get("range", "")
+    if not asked:
+        return 0
+    first, last = asked.removeprefix("bytes=").split("-")
+    return int(last) - int(first) + 1
