@@ -193,6 +193,7 @@ def save(area: Area, path: str | Path) -> None:
         "name_en": area.name_en,
         "name_ru": area.name_ru,
         "source": area.source,
+        "axis_order": "lonlat" if _looks_swapped(area.outline) else None,
     }
     lines = [_feature_line(region, area.outline)]
     for adm_id, row in area.districts.iterrows():
@@ -222,7 +223,8 @@ def _feature_line(properties: dict[str, Any], geometry: AreaGeometry) -> str:
     feature = {
         "type": "Feature",
         "properties": kept,
-        "geometry": json.loads(shapely.to_geojson(shapely.orient_polygons(exact))),
+        # Normal form first: saved twice, an area gives the same bytes.
+        "geometry": json.loads(shapely.to_geojson(shapely.orient_polygons(exact.normalize()))),
     }
     return json.dumps(feature, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
@@ -343,7 +345,11 @@ def _area(
         region = _joined(districts, notices)
     area_id = region.text("id") or path.stem.lower()
     faults += id_faults(area_id, [district.text("id", "adm_id") for district in districts])
-    faults += place_faults(region.geometry, lonlat=region.text("axis_order") == "lonlat")
+    faults += place_faults(
+        region.geometry,
+        lonlat=region.text("axis_order") == "lonlat",
+        remedy='add "axis_order": "lonlat" to the properties',
+    )
     if faults:
         return None
     return Area(
@@ -384,22 +390,29 @@ def id_faults(area_id: str, district_ids: Sequence[str]) -> list[str]:
     return faults
 
 
-def place_faults(outline: AreaGeometry, *, lonlat: bool = False) -> list[str]:
-    """Say whether an outline is too large or, unless `lonlat` is vouched for, swapped."""
+def place_faults(outline: AreaGeometry, *, lonlat: bool, remedy: str) -> list[str]:
+    """Say whether an outline is too large, or where it would not be with its axes swapped.
+
+    `lonlat` vouches for the order of the axes; `remedy` tells the user how to.
+    """
     faults = []
     km2 = float(areas_km2([outline])[0])
     if km2 > MAX_KM2:
         faults.append(f"{km2:.0f} km², more than {MAX_KM2:.0f}: not an area to work on")
-    centre = outline.representative_point()
-    swapped = shapely.Point(centre.y, centre.x)
-    misplaced = not _NORTHERN_EURASIA.covers(centre) and _NORTHERN_EURASIA.covers(swapped)
-    if misplaced and not lonlat:
+    if _looks_swapped(outline) and not lonlat:
+        centre = outline.representative_point()
         faults.append(
             f"it lies at longitude {centre.x:.1f}, latitude {centre.y:.1f}, south of where this"
-            " toolkit is used, and would lie inside with the two swapped; GeoJSON wants longitude"
-            ' first (if the place is right, add "axis_order": "lonlat" to the properties)'
+            " toolkit is used, and would lie inside with the two swapped; longitude comes first"
+            f" (if the place is right, {remedy})"
         )
     return faults
+
+
+def _looks_swapped(outline: AreaGeometry) -> bool:
+    centre = outline.representative_point()
+    swapped = shapely.Point(centre.y, centre.x)
+    return bool(not _NORTHERN_EURASIA.covers(centre) and _NORTHERN_EURASIA.covers(swapped))
 
 
 def _is_approximate(feature: _Feature) -> bool:

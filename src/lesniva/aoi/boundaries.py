@@ -132,6 +132,7 @@ def import_boundaries(
     name_column: str | None = None,
     known: str | Path | Area | pd.DataFrame | None = None,
     credit: str | None = None,
+    lonlat: bool = False,
 ) -> tuple[Area, Report]:
     """Turn a boundary file into a checked area.
 
@@ -157,6 +158,8 @@ def import_boundaries(
         comparison, ``area_km2``; or an area, or its file (approximate areas give names only).
     credit
         Whose data it is and under which licence; goes into the area file.
+    lonlat
+        Vouch that longitude comes first where the place makes that doubtful.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def import_boundaries(
     faults = id_faults(area_id, list(districts.index))
     given = polygons_of(shapely.union_all(table.geometry[regions].to_numpy()))
     outline = given or _union(districts)
-    faults += place_faults(outline)
+    faults += place_faults(outline, lonlat=lonlat, remedy="say so with lonlat")
     if faults:
         raise InputError(f"boundary file {path}: {'; '.join(faults)}")
     title = name_ru or name_en or area_id

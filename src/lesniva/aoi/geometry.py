@@ -9,9 +9,9 @@ from pyproj import Geod
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-LONGEST_EDGE = 0.1
+LONGEST_EDGE = 0.01
 """Degrees. An edge in a GeoJSON file is straight in degrees, a geodesic is not; at this length they
-are less than two metres apart everywhere."""
+are less than two centimetres apart."""
 
 AreaGeometry = Polygon | MultiPolygon
 

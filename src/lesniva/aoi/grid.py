@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import shapely
-from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
+from rasterio.transform import Affine
 from shapely.geometry.base import BaseGeometry
 
 from lesniva.aoi.area import Area
