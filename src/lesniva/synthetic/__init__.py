@@ -1,13 +1,13 @@
 """Sentinel-2 look-alikes whose truth is known: a forest, a farmland, and both as archives.
 
 - `simulate_forest` plays a forest in memory; `stack` makes a cube of its scenes.
-- `write_forest_archive` writes the archive on which the demo works.
+- `write_forest_archive` and `write_farmland_archive` write what the demo works on.
 
 Inside: `spectra` (what covers reflect), `season` (weather, snow, leaves), `landscape` (ground as
-units), `forest`, `scenes` (sky, DN), `archive` (COG, STAC), `embedded` (the two archives).
+units), `forest`, `farmland`, `scenes` (sky, DN), `archive` (COG, STAC), `embedded` (the two archives).
 """
 
-from lesniva.synthetic.embedded import write_forest_archive
+from lesniva.synthetic.embedded import write_farmland_archive, write_forest_archive
 from lesniva.synthetic.forest import Cause, Cover, Truth, simulate_forest
 from lesniva.synthetic.scenes import Scene, stack
 
@@ -18,5 +18,6 @@ __all__ = [
     "Truth",
     "simulate_forest",
     "stack",
+    "write_farmland_archive",
     "write_forest_archive",
 ]

@@ -1,15 +1,18 @@
 """The two archives that travel with the toolkit: a forest and a farmland of Lipetsk oblast."""
 
+import hashlib
 import os
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import geopandas as gpd
 import numpy as np
 
 from lesniva.conventions import NODATA_UINT8, SYNTHETIC_NOTICE
 from lesniva.storage import whole_file, write_text
 from lesniva.synthetic.archive import CATALOG, Plan, fingerprint, reusable, write_archive, write_cog
+from lesniva.synthetic.farmland import Crop, Farmland, farm
 from lesniva.synthetic.forest import (
     Cause,
     Truth,
@@ -25,6 +28,15 @@ from lesniva.synthetic.spectra import BANDS
 
 FOREST_GRID: Final = Grid(32637, 545760, 5817000, 10, 1024, 1024)
 """10.24 × 10.24 km near 39.75 E 52.45 N, on the 60 m raster of the Sentinel-2 tiles."""
+
+
+FARMLAND_GRID: Final = Grid(32637, 504000, 5892000, 120, 800, 800)
+"""96 × 96 km from 39.06 E 53.18 N to the south-east, within one Sentinel-2 tile."""
+
+FARMLAND_BANDS: Final = ("red", "nir", "nir08", "swir16", "swir22")
+
+SEASON_SCENES: Final = {4: 2, 5: 3, 6: 3, 7: 2, 8: 2, 9: 2, 10: 2, 11: 1}
+"""Acquisitions to keep by month: dense while the crops grow."""
 
 
 def write_forest_archive(
@@ -122,6 +134,106 @@ def write_forest_archive(
     return write_archive(folder, plan, workers=workers or os.cpu_count() or 1)
 
 
+def write_farmland_archive(
+    folder: Path,
+    districts: gpd.GeoDataFrame,
+    *,
+    seed: int = 52,
+    first_year: int = 2017,
+    last_year: int = 2026,
+    last_scene: str = "2026-06-30",
+    size: int = 800,
+    scenes_per_month: dict[int, int] | None = None,
+    bands: tuple[str, ...] = FARMLAND_BANDS,
+    workers: int | None = None,
+) -> Path:
+    """Write the embedded farmland archive, or what is missing of it.
+
+    96 × 96 km in the east of Lipetsk oblast, ``red`` and ``nir`` in pixels of 120 m, the rest in
+    240 m. Scenes from September before the first harvest year on. Beside them: ``yields.csv`` (to
+    the year before the last), ``weather.csv`` (to the last scene),
+    ``truth/yields_<last year>.csv``, ``truth/crop_map_<year>.tif`` and ``truth/README.txt``.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if need be. A whole archive of the same parameters is reused.
+    districts
+        ``adm_id`` and geometry, any CRS; those that touch the area are used.
+    seed
+        Everything follows from it.
+    first_year, last_year
+        Harvest years; the last one is the season that is going on.
+    last_scene
+        Day after which nothing is seen.
+    size
+        Pixels of 120 m along each side, even.
+    scenes_per_month
+        How many acquisitions to keep by month (1…12); without it 16 a season.
+    bands
+        Bands to write, besides ``scl``.
+    workers
+        Threads; all cores without it.
+
+    Returns
+    -------
+    Path
+        ``catalog.json``.
+
+    Raises
+    ------
+    InputError
+        When `districts` lacks ``adm_id`` or a CRS, or none touches the area.
+    EnvironmentFaultError
+        When a file cannot be written; what is whole stays for the next call.
+    """
+    monthly = scenes_per_month or SEASON_SCENES
+    outline = hashlib.sha256(b"".join(districts.geometry.to_wkb())).hexdigest()
+    print_ = fingerprint(
+        kind="farmland",
+        seed=seed,
+        years=[first_year, last_year],
+        last_scene=last_scene,
+        size=size,
+        scenes_per_month=sorted(monthly.items()),
+        bands=bands,
+        districts=[outline, *map(str, districts.get("adm_id", []))],
+    )
+    if reusable(folder, print_):
+        return folder / CATALOG
+    last = np.datetime64(last_scene, "D")
+    grid = Grid(FARMLAND_GRID.epsg, FARMLAND_GRID.left, FARMLAND_GRID.top, 120, size, size)
+    truth = farm(districts, seed=seed, grid=grid, first_year=first_year, last_year=last_year)
+    extras = {
+        "yields.csv": partial(_write_yields, truth=truth, years=(first_year, last_year - 1)),
+        "weather.csv": partial(_write_weather, truth=truth, last=last),
+        f"truth/yields_{last_year}.csv": partial(
+            _write_yields, truth=truth, years=(last_year, last_year)
+        ),
+        "truth/README.txt": partial(_write_farmland_readme, truth=truth),
+    }
+    for year in range(first_year, last_year + 1):
+        extras[f"truth/crop_map_{year}.tif"] = partial(_write_crop_map, truth=truth, year=year)
+    plan = Plan(
+        title="Farmland of Lipetsk oblast",
+        seed=seed,
+        latitude=LIPETSK.latitude,
+        bands=bands,
+        land=truth.land,
+        acquisitions=acquisitions(
+            seed=seed,
+            start=np.datetime64(f"{first_year - 1}-09-01"),
+            end=last,
+            latitude=LIPETSK.latitude,
+            orbits=(79, 122),
+            keep_per_year=monthly,
+        ),
+        fingerprint=print_,
+        extras=extras,
+    )
+    return write_archive(folder, plan, workers=workers or os.cpu_count() or 1)
+
+
 def _write_tree_cover(path: Path, *, truth: Truth, seed: int) -> None:
     density = public_tree_cover(truth, seed=seed)[np.newaxis]
     names = ["tree_cover_density_percent"]
@@ -160,5 +272,35 @@ events.gpkg   the same as polygons: event_id, cause, date_start and date_end (fi
 Dieback takes about ten weeks from the day given to the end; everything else happens on that day.
 ../forest_cover.tif is what a user would have: tree cover density in %, before the events, with
 small errors.
+""",
+    )
+
+
+def _write_yields(path: Path, *, truth: Farmland, years: tuple[int, int]) -> None:
+    table = truth.yields[truth.yields["year"].between(*years)]
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _write_weather(path: Path, *, truth: Farmland, last: np.datetime64) -> None:
+    write_text(path, truth.weather_table(last).to_csv(index=False, lineterminator="\n"))
+
+
+def _write_crop_map(path: Path, *, truth: Farmland, year: int) -> None:
+    layers = truth.crop_map(year)[np.newaxis]
+    write_cog(path, layers, truth.land.grid, nodata=0, average=False, names=["crop"])
+
+
+def _write_farmland_readme(path: Path, *, truth: Farmland) -> None:
+    crops = ", ".join(f"{crop.value} {crop.name.lower()}" for crop in Crop)
+    districts = ", ".join(sorted(set(truth.yields["adm_id"])))
+    write_text(
+        path,
+        f"""{SYNTHETIC_NOTICE}.
+
+What is known of the farmland archive.
+crop_map_<year>.tif   120 m, EPSG:{truth.land.grid.epsg}; crop of the harvest year: {crops}.
+yields_<year>.csv     yields of the season that is going on in ../yields.csv and ../weather.csv.
+Districts with statistics: {districts}.
+area_ha counts the fields inside the picture only.
 """,
     )

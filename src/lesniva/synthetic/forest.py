@@ -310,7 +310,7 @@ def plant(
         np.random.default_rng([seed, 4]), plan, cover_20, grid.coarser(factor).resolution
     )
     light_rng = np.random.default_rng([seed, 5])
-    light = 22 * smooth_field(light_rng, grid.shape, scale=12, roughness=1.6)
+    light = 16 * smooth_field(light_rng, grid.shape, scale=12, roughness=2.2)
     enlarge = np.ones((factor, factor), dtype=np.uint8)
     maps = Maps(
         units=units,
@@ -515,7 +515,7 @@ def _canopy(
     """Share of the upper spectrum in each pixel: closure of the stand plus gaps and clumps."""
     metre = 1 / grid.resolution
     closure = np.clip(CLOSURE[cover] + rng.normal(0, 0.05, cover.size), 0, 1)
-    share = closure[units] + 0.07 * smooth_field(rng, grid.shape, scale=120 * metre, roughness=2.0)
+    share = closure[units] + 0.07 * smooth_field(rng, grid.shape, scale=120 * metre, roughness=2.8)
     if settled:
         forest = (cover <= Cover.YOUNG)[units]
         rides = np.zeros(grid.shape, dtype=bool)

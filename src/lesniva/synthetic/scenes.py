@@ -53,7 +53,7 @@ OFFSET_DN: Final = 1000
 REVISIT_DAYS: Final = 5
 """Days between passes on one relative orbit with two satellites."""
 
-NOISE_RELATIVE: Final = 0.011
+NOISE_RELATIVE: Final = 0.010
 """Standard deviation of a pixel's own noise, share of its reflectance."""
 
 NOISE_ABSOLUTE: Final = 0.0006
@@ -338,7 +338,7 @@ def _sky(
     shape = grid.shape
     elevation, azimuth = position
     scale = max(shape) / rng.uniform(1.5, 4.0)
-    field = smooth_field(rng, shape, scale=scale, roughness=2.6)
+    field = smooth_field(rng, shape, scale=scale, roughness=3.2)
     threshold = np.quantile(field, 1 - acquisition.cover) if acquisition.cover > 0.01 else np.inf
     softness = np.float32(rng.uniform(0.15, 0.6))
     cloud = np.clip((field - np.float32(threshold)) / softness, 0, 0.96)
