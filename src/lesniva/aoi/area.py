@@ -110,7 +110,10 @@ def load(path: str | Path, *, clip: Sequence[float] | None = None) -> Area:
     faults: list[str] = []
     notices: list[str] = []
     document = _read_json(path)
-    features = _features(document, faults, notices)
+    try:
+        features = _features(document, faults, notices)
+    except RecursionError as error:
+        raise InputError(f"area file {path}: nested too deep; no GeoJSON is") from error
     area = None if faults else _area(features, path, faults, notices)
     if area is None or faults:
         raise InputError(
@@ -243,7 +246,7 @@ def _read_json(path: Path) -> Any:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
         raise InputError(f"area file {path}: {reason}; {advice}") from error
     except RecursionError as error:
-        raise InputError(f"area file {path}: nested too deep; {advice}") from error
+        raise InputError(f"area file {path}: nested too deep; no GeoJSON is") from error
 
 
 def _refuse_constant(name: str) -> None:
