@@ -444,7 +444,7 @@ def _binned_mean(
     row, column, values, weights = row[present], column[present], values[present], weights[present]
     total = _binned(row, column, weights, shape)
     summed = _binned(row, column, weights * values, shape)
-    return np.divide(summed, total, out=np.full(shape, np.nan), where=total > 0)
+    return np.asarray(np.divide(summed, total, out=np.full(shape, np.nan), where=total > 0))
 
 
 def _integral(curve: Floats) -> Floats:
@@ -464,9 +464,8 @@ def _nanmax(values: Floats) -> Floats:
 
 def _nanmean(values: Floats) -> Floats:
     count = np.isfinite(values).sum(axis=1)
-    return np.divide(
-        np.nansum(values, axis=1), count, out=np.full(len(values), np.nan), where=count > 0
-    )
+    total = np.nansum(values, axis=1)
+    return np.asarray(np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
 
 
 def _normalised(table: pd.DataFrame) -> pd.DataFrame:

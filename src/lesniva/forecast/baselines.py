@@ -84,7 +84,7 @@ def learnable(Y: Floats, years: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     slope, centre = _pooled_slope(kept, years, mean)
     trend = mean + slope * (years[:, None] - centre)
     excess = (kept - trend) / np.where(mean > 0, mean, np.nan)
-    return known & ~(excess > OUTLIER_SD * np.sqrt(np.nanmean(excess**2)))
+    return np.asarray(known & ~(excess > OUTLIER_SD * np.sqrt(np.nanmean(excess**2))))
 
 
 def greenness(X: Floats, predictors: Sequence[str]) -> Floats | None:
@@ -99,7 +99,7 @@ def greenness(X: Floats, predictors: Sequence[str]) -> Floats | None:
     series = [k for k, name in enumerate(names) if re.fullmatch(r"ndvi_[md]\d+", name)]
     if not series:
         return None
-    present = np.isfinite(X[..., series]).any(axis=-1)
+    present = np.asarray(np.isfinite(X[..., series]).any(axis=-1))
     filled = np.where(present[..., None], X[..., series], 0.0)
     both = np.stack([np.nanmax(filled, axis=-1), np.nansum(filled, axis=-1)], axis=-1)
     return np.where(present[..., None], both, np.nan)
@@ -128,18 +128,18 @@ def ridge(Y: Floats, trend: Floats, greenness: Floats, index: int, known: int) -
     rows = np.isfinite(train).all(axis=1) & np.isfinite(target)
     scale = train[rows].std(axis=0) if rows.any() else np.zeros(2)
     if not (scale > 0).all():
-        return trend[index]
+        return np.asarray(trend[index])
     A = train[rows] / scale
     coefficients = np.linalg.solve(A.T @ A + RIDGE_PENALTY * len(A) * np.eye(2), A.T @ target[rows])
     change = (greenness[index] - climatology) / scale @ coefficients
-    return np.maximum(trend[index] + np.where(np.isfinite(change), change, 0.0), 0.0)
+    return np.asarray(np.maximum(trend[index] + np.where(np.isfinite(change), change, 0.0), 0.0))
 
 
 def nanmean(values: Floats, axis: int = 0) -> Floats:
     """Mean of what is there; NaN, without a warning, where nothing is."""
     count = np.isfinite(values).sum(axis=axis)
     total = np.nansum(values, axis=axis)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def _pooled_slope(Y: Floats, years: npt.NDArray[np.int64], mean: Floats) -> tuple[float, Floats]:

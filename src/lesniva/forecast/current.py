@@ -117,7 +117,8 @@ def predict(fitted: Model, features: pd.DataFrame) -> pd.DataFrame:
     known = replace_rows(fitted, rows.adm_ids)
     seen = np.isfinite(rows.X[0]).any(axis=1)
     members = model.forecast(known.boosters, rows.X[0], fitted.year, known.plain)
-    boosters = nanmean(members[known.recipe.members])
+    used = known.recipe.members > 0
+    boosters = known.recipe.members[used] @ members[used]
     plain = known.recipe.plain_weights @ known.plain
     weight = np.where(np.isfinite(boosters), known.recipe.weight, 0.0)
     point = weight * np.where(np.isfinite(boosters), boosters, 0.0) + (1 - weight) * plain

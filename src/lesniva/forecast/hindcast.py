@@ -29,9 +29,6 @@ FIRST_INNER = 2
 MIN_SKILL = 0.05
 """Inner skill over the plain forecast below which the boosters stay silent."""
 
-NEAR_BEST = 1.1
-"""Members whose inner RMSE is within this factor of the best one's are averaged."""
-
 MEAN_TOLERANCE = 1.05
 """The mean of all years stays the plain forecast unless it is worse by this factor."""
 
@@ -53,8 +50,8 @@ class Recipe:
 
     plain_weights: Floats
     """Weights of the five baselines, (5,)."""
-    members: npt.NDArray[np.bool_]
-    """Members of the ensemble that are averaged."""
+    members: Floats
+    """Weights of the members of the ensemble, (K,)."""
     weight: float
     """Weight of the boosters, 0-1; the plain forecast has the rest."""
     inner_skill: float
@@ -179,16 +176,26 @@ def decide(data: Panel, trace: Trace, index: int, settings: Settings) -> Recipe:
     known = index - settings.yield_lag + 1
     Y = data.Y[:known]
     weights = _plain_weights(trace.plain[:known], Y)
-    plain = _weighted_plain(trace.plain[:known], weights)
-    members = _near_best(trace.members[:known], Y)
-    boosters = _mean_of_members(trace.members[:known], members)
-    inner = np.where(np.isfinite(boosters), Y, np.nan)
-    inner_skill = metrics.skill(boosters, plain, inner)
-    weight = float(np.clip(inner_skill, 0, 1)) if inner_skill > MIN_SKILL else 0.0
-    errors = Y - _blend(plain, boosters, weight)
-    errors[:FIRST_INNER] = np.nan
+    plain = _weighted(trace.plain[:known], weights)
+    members = _inverse_variance(trace.members[:known], Y)
+    boosters = _weighted(trace.members[:known], members)
+    inner_skill = metrics.skill(boosters, plain, Y)
+    weight = _model_weight(plain, boosters, Y) if inner_skill > MIN_SKILL else 0.0
+    spread = _calibrated(data, trace, index, settings, _blend(plain, boosters, weight))
+    return Recipe(weights, members, weight, inner_skill, spread)
+
+
+def _calibrated(
+    data: Panel, trace: Trace, index: int, settings: Settings, said: Floats
+) -> Spread | None:
+    """Spread of what was `said`, (known, R), of the years known before year `index`."""
+    known = len(said)
+    trained = [_known_years(data, i, settings) for i in range(known)]
+    errors = data.Y[:known] - said
+    errors[np.array(trained) < FIRST_INNER] = np.nan
     level = trace.plain[:known, plain_forecasts.NAMES.index("mean5")]
-    return Recipe(weights, members, weight, inner_skill, intervals.calibrate(errors, level))
+    now = _known_years(data, index, settings)
+    return intervals.calibrate(errors, level, trained=np.array(trained), now=now)
 
 
 def _walk(data: Panel, settings: Settings, first: int, pool: ThreadPoolExecutor) -> Trace:
@@ -257,35 +264,44 @@ def _test_years(data: Panel, settings: Settings) -> list[int]:
 
 
 def _plain_weights(plain: Floats, Y: Floats) -> Floats:
-    """Inverse-variance weights of the baselines, or the mean alone where it is about as good.
+    """Weigh the baselines by inverse variance, or take the mean alone where it is about as good.
 
     Averaging plain forecasts beats choosing one on a few years; and where yields have no trend
     nothing must be read into their noise.
     """
-    error = np.array([metrics.rmse(plain[:, k], Y) for k in range(plain.shape[1])])
-    alone = np.zeros(len(error))
-    alone[plain_forecasts.NAMES.index("mean")] = 1.0
-    if not np.isfinite(error).all() or (error <= 0).any():
-        return alone
-    weights = error**-2.0 / (error**-2.0).sum()
-    mean_error = error[plain_forecasts.NAMES.index("mean")]
-    combined = metrics.rmse(_weighted_plain(plain, weights), Y)
-    return alone if mean_error <= MEAN_TOLERANCE * combined else weights
+    mean = plain_forecasts.NAMES.index("mean")
+    weights = _inverse_variance(plain, Y)
+    combined = metrics.rmse(_weighted(plain, weights), Y)
+    if metrics.rmse(plain[:, mean], Y) <= MEAN_TOLERANCE * combined:
+        return np.asarray(np.eye(len(weights))[mean])
+    return weights
 
 
-def _weighted_plain(plain: Floats, weights: Floats) -> Floats:
-    return np.asarray(np.einsum("tkr,k->tr", plain, weights))
+def _inverse_variance(said: Floats, Y: Floats) -> Floats:
+    """Weights (K,) of the forecasters in `said` (T, K, R), by their mean square errors so far."""
+    error = np.array([metrics.rmse(said[:, k], Y) for k in range(said.shape[1])])
+    known = np.isfinite(error)
+    if not known.any():
+        return np.full(len(error), 1 / len(error))
+    # An error of nothing at all would take all the weight and divide by zero.
+    floor = max(1e-6, 1e-3 * float(np.nanmax(error)))
+    precision = np.where(known, np.maximum(np.where(known, error, 1.0), floor) ** -2.0, 0.0)
+    return np.asarray(precision / precision.sum())
 
 
-def _near_best(members: Floats, Y: Floats) -> npt.NDArray[np.bool_]:
-    error = np.array([metrics.rmse(members[:, k], Y) for k in range(members.shape[1])])
-    if not np.isfinite(error).any():
-        return np.ones(len(error), dtype=np.bool_)
-    return np.asarray(error <= NEAR_BEST * np.nanmin(error))
+def _weighted(said: Floats, weights: Floats) -> Floats:
+    """(T, R) of (T, K, R); a forecaster without weight may be missing."""
+    used = weights > 0
+    return np.asarray(np.einsum("tkr,k->tr", said[:, used], weights[used]))
 
 
-def _mean_of_members(members: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
-    return plain_forecasts.nanmean(members[:, chosen], axis=1)
+def _model_weight(plain: Floats, boosters: Floats, Y: Floats) -> float:
+    """Weight that would have been best, halfway to one half: few years cannot tell it finely."""
+    both = np.isfinite(plain) & np.isfinite(boosters) & np.isfinite(Y)
+    difference, wanted = (boosters - plain)[both], (Y - plain)[both]
+    square = float((difference**2).sum())
+    best = float(np.clip((difference * wanted).sum() / square, 0, 1)) if square > 0 else 0.0
+    return (best + 0.5) / 2
 
 
 def _blend(plain: Floats, boosters: Floats, weight: float) -> Floats:
@@ -374,15 +390,9 @@ def _said(
     data: Panel, trace: Trace, settings: Settings, tests: list[int], recipes: list[Recipe]
 ) -> dict[str, Floats]:
     """Collect what each forecaster said of the test years, (tests, R) each, t/ha."""
-    plain = np.stack(
-        [r.plain_weights @ trace.plain[i] for i, r in zip(tests, recipes, strict=True)]
-    )
-    boosters = np.stack(
-        [
-            _mean_of_members(trace.members[i : i + 1], r.members)[0]
-            for i, r in zip(tests, recipes, strict=True)
-        ]
-    )
+    pairs = list(zip(tests, recipes, strict=True))
+    plain = np.stack([_weighted(trace.plain[i : i + 1], r.plain_weights)[0] for i, r in pairs])
+    boosters = np.stack([_weighted(trace.members[i : i + 1], r.members)[0] for i, r in pairs])
     weight = np.array([recipe.weight for recipe in recipes])[:, None]
     forecast = np.where(np.isfinite(boosters), weight * boosters + (1 - weight) * plain, plain)
     said = {"forecast": forecast, "boosters": boosters, "plain": plain}
@@ -418,10 +428,8 @@ def _reference_quantiles(
         )
         shift = np.nanquantile(ratio, intervals.PROBABILITIES)
         by_trend.append(np.maximum(trend[index] + shift[:, None] * mean5[index], 0.0))
-        plain = _weighted_plain(trace.plain[: index + 1], recipe.plain_weights)
-        errors = data.Y[:known] - plain[:known]
-        errors[:FIRST_INNER] = np.nan
-        spread = intervals.calibrate(errors, mean5[:known])
+        plain = _weighted(trace.plain[: index + 1], recipe.plain_weights)
+        spread = _calibrated(data, trace, index, settings, plain[:known])
         by_plain.append(intervals.quantiles(plain[index], mean5[index], spread))
     return {"pooled_trend": np.stack(by_trend), "plain": np.stack(by_plain)}
 

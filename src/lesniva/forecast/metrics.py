@@ -60,7 +60,8 @@ def point_metrics(
     error = f - o
     mean = float(np.nanmean(o))
     weight = np.where(both, np.where(area > 0, area, np.nan), np.nan)
-    weight = np.where(np.isfinite(weight).any(axis=1)[:, None], weight, both)
+    has_area = np.asarray(np.isfinite(weight).any(axis=1))
+    weight = np.where(has_area[:, None], weight, both)
     f_year, o_year = _weighted(f, weight), _weighted(o, weight)
     worst = nanmean(o, axis=1) <= np.nanquantile(nanmean(o, axis=1), 0.25)
     f_anomaly, o_anomaly = f - nanmean(f), o - nanmean(o)
@@ -129,7 +130,7 @@ def pit_histogram(quantiles: Floats, observed: Floats) -> npt.NDArray[np.float64
     present = np.isfinite(observed) & np.isfinite(quantiles).all(axis=1)
     place = (observed[:, None, :] > quantiles).sum(axis=1)[present]
     count = np.bincount(place, minlength=len(PROBABILITIES) + 1)
-    return count / max(count.sum(), 1)
+    return np.asarray(count / max(count.sum(), 1))
 
 
 def skill(forecast: Floats, reference: Floats, observed: Floats) -> float:

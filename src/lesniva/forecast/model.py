@@ -174,13 +174,19 @@ def _targets(Y: Floats, plain: Floats) -> dict[str, Floats]:
 
 
 def _back(member: str, value: Floats, plain: Floats) -> Floats:
-    if member == "raw":
-        return value
-    if member == "diff_trend":
-        return value + plain[_TREND]
-    if member == "diff_mean5":
-        return value + plain[_MEAN5]
-    return value * plain[_MEAN5]
+    offset, scale = scale_back(member, plain)
+    return np.asarray(offset + scale * value)
+
+
+def scale_back(member: str, plain: Floats) -> tuple[Floats, Floats]:
+    """Offset and scale, (R,) each, t/ha, that turn a member's answer into a yield."""
+    zero, one = np.zeros(plain.shape[1]), np.ones(plain.shape[1])
+    return {
+        "raw": (zero, one),
+        "diff_trend": (plain[_TREND], one),
+        "diff_mean5": (plain[_MEAN5], one),
+        "ratio_mean5": (zero, plain[_MEAN5]),
+    }[member]
 
 
 def _levels(plain: Floats, mean: Floats, years: npt.NDArray[np.int64]) -> Floats:
