@@ -37,6 +37,9 @@ Block = tuple[int, int, npt.NDArray[Any]]
 
 TILE = 512
 
+CACHE_MIB = 128
+"""GDAL's block cache while a raster is written; its default grows with the machine."""
+
 
 @dataclass(frozen=True)
 class RasterStats:
@@ -103,7 +106,7 @@ def write_cog(
         mosaic = temporary.with_name(f"{temporary.stem}-mosaic.tif")
         try:
             # PAM would drop .aux.xml files beside ours.
-            with rasterio.Env(GDAL_PAM_ENABLED="NO"):
+            with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=CACHE_MIB):
                 stats = _write_mosaic(
                     mosaic, layer, geobox, blocks, _tags(layer, when, attribution, tags)
                 )

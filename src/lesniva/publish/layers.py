@@ -94,7 +94,7 @@ STATUS = Layer(
     dtype="uint8",
     nodata=NODATA_UINT8,
     classes=(
-        LayerClass(Status.NONE, "no change", "без изменений", "#e4efe0"),
+        LayerClass(Status.NONE, "no change", "без изменений", "#c9e3c0"),
         LayerClass(Status.FLAGGED, "flagged", "подозрение", "#ffe9a8"),
         LayerClass(Status.LOW, "change, low confidence", "изменение, вероятно", "#fdae61"),
         LayerClass(Status.CONFIRMED, "change, confirmed", "изменение, подтверждено", "#d7191c"),
