@@ -2,6 +2,7 @@
 
 - `catalog`: static catalogs and item collections, on disk or over http;
 - `stac`: STAC APIs (Earth Search, Planetary Computer, CDSE);
+- `archive`: folders of SAFE products and band files, indexed to an item collection;
 - `reading`: the GDAL options and tries files of other machines need;
 - `query`: what is asked for, and which items answer it;
 - `remote`: asking servers without surprises.

@@ -209,7 +209,8 @@ def absolute(href: str, base: str, hosts: Collection[str] = ()) -> str:
     Parameters
     ----------
     href
-        As written in a catalog: a path or an address, relative or absolute.
+        As written in a catalog: a path or an address, relative or absolute; ``zip:path!member``
+        for a file in a zip.
     base
         Path or address of the document it is written in.
     hosts
@@ -225,7 +226,7 @@ def absolute(href: str, base: str, hosts: Collection[str] = ()) -> str:
         raise query.BrokenItemError(f"address {href[:80]!r} is refused (virtual path)")
     scheme = urlsplit(href).scheme
     if remote.is_remote(base):
-        if scheme == "file":
+        if scheme in ("file", "zip"):
             raise query.BrokenItemError("a remote catalog points at a local file, refused")
         href = urljoin(base, href)
         hosts = {*hosts, urlsplit(base).hostname or ""}
@@ -233,6 +234,9 @@ def absolute(href: str, base: str, hosts: Collection[str] = ()) -> str:
         return os.path.normpath(Path(base).parent / href)
     elif scheme == "file":
         return unquote(urlsplit(href).path)
+    elif scheme == "zip":
+        path, _, member = href.removeprefix("zip:").removeprefix("//").partition("!")
+        return f"zip://{os.path.normpath(Path(base).parent / path)}!{member}"
     if not remote.is_remote(href):
         raise query.BrokenItemError(f"address {href[:80]!r} is of an unknown kind")
     reason = remote.refusal(href, hosts)
