@@ -1,5 +1,6 @@
 import datetime as dt
 import json
+import resource
 import sqlite3
 from contextlib import closing
 
@@ -234,6 +235,40 @@ def test_where_the_file_cannot_be_put_the_error_says_so_and_nothing_is_left(tmp_
     with pytest.raises(EnvironmentFaultError, match=r"cannot write .*a\.gpkg"):
         geopackage(tmp_path / "a.gpkg")
     assert [path.name for path in tmp_path.iterdir()] == ["a.gpkg"]
+
+
+@pytest.fixture
+def small_disk():
+    """No file of this process may grow beyond 256 KiB, as if the disk were full there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "parquet", "csv"])
+def test_a_full_disk_is_told_in_one_line_and_leaves_the_earlier_file(tmp_path, suffix):
+    path = tmp_path / f"alerts.{suffix}"
+    path.write_bytes(b"earlier")
+    corners = np.random.default_rng(4).uniform(400_000, 450_000, (6000, 2))
+    many = gpd.GeoDataFrame(
+        {"alert_id": [f"{x:.9f}" for x in corners[:, 0]]},
+        geometry=shapely.box(*corners.T, *(corners.T + 100)),
+        crs="EPSG:32637",
+    )
+    write = {
+        "gpkg": lambda: geopackage(path, {"alerts": many}),
+        "geojson": lambda: geojson(tmp_path, many),
+        "parquet": lambda: write_geoparquet(path, many),
+        "csv": lambda: write_csv(path, many.assign(text="x" * 40)),
+    }[suffix]
+    with pytest.raises(
+        EnvironmentFaultError, match=rf"cannot write .*alerts\.{suffix}: .*free some"
+    ):
+        write()
+    assert path.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_a_reviewer_wrote_can_be_read_and_carried_over(tmp_path):
