@@ -90,9 +90,7 @@ def reverse_cusum(y: npt.ArrayLike, X: npt.ArrayLike, *, level: float = 0.05) ->
     critical = reverse_cusum_critical_value(level)
     w = np.empty(n - k)
     seen = values[rows, 0]
-    reversed_recursive_residuals(
-        regressors, seen, rows, n, k, np.empty((k, k + 1)), np.empty(k), w
-    )
+    reversed_recursive_residuals(regressors, seen, rows, n, k, np.empty((k, k + 1)), np.empty(k), w)
     process = np.cumsum(w) / (w.std(ddof=1) * np.sqrt(n - k))
     slope = 1.0 + 2.0 * np.arange(1, n - k + 1) / (n - k)
     return ReverseCusum(
@@ -184,9 +182,7 @@ def monitor(
     return found
 
 
-def bfast_regressors(
-    time: npt.ArrayLike, order: int, *, trend: bool = True
-) -> tuple[Float, Float]:
+def bfast_regressors(time: npt.ArrayLike, order: int, *, trend: bool = True) -> tuple[Float, Float]:
     """Decimal years and regressors as ``bfastmonitor`` makes them of dates.
 
     Parameters
@@ -333,9 +329,7 @@ def _sums(
         if h > 0.0:
             border = critical * np.sqrt(2.0 * max(1.0, np.log(share)))
         else:
-            border = np.sqrt(
-                share * (share - 1.0) * (critical**2 + np.log(share / (share - 1.0)))
-            )
+            border = np.sqrt(share * (share - 1.0) * (critical**2 + np.log(share / (share - 1.0))))
         process = running / scale
         row = rows[i] - n_history
         found.process[row, pixel] = process

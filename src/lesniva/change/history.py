@@ -154,7 +154,11 @@ def fit(
     plane = ("y", "x")
     return xr.Dataset(
         {
-            "coefficients": (("coef", *plane), coefficients.reshape(p, *shape)),
+            "coefficients": (
+                ("coef", *plane),
+                coefficients.reshape(p, *shape),
+                {"names": " ".join(coefficient_names(max_order, trend=trend))},
+            ),
             "sigma": (plane, scale.reshape(shape), {"units": "1"}),
             "order": (plane, codes[0].reshape(shape)),
             "n_history": (plane, numbers[0].reshape(shape)),
@@ -163,7 +167,7 @@ def fit(
             "last_normal": (plane, numbers[3].reshape(shape)),
             "status": (plane, codes[1].reshape(shape), flags(Status)),
         },
-        coords={"coef": list(coefficient_names(max_order, trend=trend)), **plane_coords(index)},
+        coords=plane_coords(index),
         attrs={
             "trend": int(trend),
             "method": method,

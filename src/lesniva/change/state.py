@@ -100,6 +100,7 @@ def start(
             "coefficients": (
                 ("coef", *_PLANE),
                 np.rint(coefficients * INDEX_SCALE).astype(np.int16),
+                model["coefficients"].attrs,
             ),
             "sigma": (
                 _PLANE,
@@ -123,7 +124,7 @@ def start(
             ),
             "status": (_PLANE, model["status"].values.copy(), flags(Status)),
         },
-        coords={"coef": model.coords["coef"], **plane_coords(model)},
+        coords=plane_coords(model),
         attrs={
             "state_version": STATE_VERSION,
             "detector": detector,
