@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lesniva.conventions import DN_PER_REFLECTANCE, SYNTHETIC_NOTICE, Scl
+from lesniva.errors import EnvironmentFaultError
 from lesniva.progress import progress
 from lesniva.storage import whole_file, write_json
 from lesniva.synthetic.landscape import Grid, Land
@@ -111,6 +112,10 @@ def write_archive(folder: Path, plan: Plan, *, workers: int) -> Path:
     EnvironmentFaultError
         When a file cannot be written. What is whole stays, the next call goes on from there.
     """
+    if folder.exists() and not folder.is_dir():
+        raise EnvironmentFaultError(
+            f"cannot write the archive to {folder}: it is a file; choose another folder"
+        )
     (folder / MANIFEST).unlink(missing_ok=True)
     scenes = folder / "scenes"
     wanted = {item_id(acquisition) for acquisition in plan.acquisitions}
@@ -250,7 +255,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """Content of a JSON file; None when it is not there or not whole."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 

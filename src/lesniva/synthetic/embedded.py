@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,15 @@ import geopandas as gpd
 import numpy as np
 
 from lesniva.conventions import NODATA_UINT8, SYNTHETIC_NOTICE
+from lesniva.errors import InputError
 from lesniva.storage import whole_file, write_text
 from lesniva.synthetic.archive import CATALOG, Plan, fingerprint, reusable, write_archive, write_cog
+from lesniva.synthetic.events import Cause, archive_plan
 from lesniva.synthetic.farmland import Crop, Farmland, farm
 from lesniva.synthetic.forest import (
-    Cause,
     Truth,
-    archive_plan,
     event_table,
+    period,
     plant,
     public_tree_cover,
 )
@@ -73,7 +75,7 @@ def write_forest_archive(
     bands
         Bands to write, besides ``scl``.
     workers
-        Threads; all cores without it.
+        Threads; without it one more than there are cores.
 
     Returns
     -------
@@ -82,6 +84,8 @@ def write_forest_archive(
 
     Raises
     ------
+    InputError
+        When the dates are the wrong way round or span less than three years.
     EnvironmentFaultError
         When a file cannot be written; what is whole stays for the next call.
     """
@@ -96,8 +100,15 @@ def write_forest_archive(
     )
     if reusable(folder, print_):
         return folder / CATALOG
-    first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
-    year = int(start[:4])
+    first, last = period(start, end)
+    year, final = (
+        int(date.astype("datetime64[Y]").astype(np.int64)) + 1970 for date in (first, last)
+    )
+    if final < year + 2:
+        raise InputError(
+            f"a forest archive from {start} to {end} was asked for; two years of history and one of "
+            "events are needed: end it later"
+        )
     grid = Grid(FOREST_GRID.epsg, FOREST_GRID.left, FOREST_GRID.top, 10, size, size)
     land, truth = plant(
         seed=seed,
@@ -107,7 +118,7 @@ def write_forest_archive(
         climate=LIPETSK,
         forest_share=0.62,
         settled=True,
-        plan=archive_plan(seed, (year + 2, int(end[:4])), (year, year + 1)),
+        plan=archive_plan(seed, years=range(year + 2, final + 1), history=range(year, year + 2)),
     )
     plan = Plan(
         title="Forest near Lipetsk",
@@ -131,7 +142,7 @@ def write_forest_archive(
             "truth/README.txt": partial(_write_forest_readme, truth=truth),
         },
     )
-    return write_archive(folder, plan, workers=workers or os.cpu_count() or 1)
+    return write_archive(folder, plan, workers=workers or _threads())
 
 
 def write_farmland_archive(
@@ -173,7 +184,7 @@ def write_farmland_archive(
     bands
         Bands to write, besides ``scl``.
     workers
-        Threads; all cores without it.
+        Threads; without it one more than there are cores.
 
     Returns
     -------
@@ -204,7 +215,7 @@ def write_farmland_archive(
     last = np.datetime64(last_scene, "D")
     grid = Grid(FARMLAND_GRID.epsg, FARMLAND_GRID.left, FARMLAND_GRID.top, 120, size, size)
     truth = farm(districts, seed=seed, grid=grid, first_year=first_year, last_year=last_year)
-    extras = {
+    extras: dict[str, Callable[[Path], None]] = {
         "yields.csv": partial(_write_yields, truth=truth, years=(first_year, last_year - 1)),
         "weather.csv": partial(_write_weather, truth=truth, last=last),
         f"truth/yields_{last_year}.csv": partial(
@@ -231,7 +242,12 @@ def write_farmland_archive(
         fingerprint=print_,
         extras=extras,
     )
-    return write_archive(folder, plan, workers=workers or os.cpu_count() or 1)
+    return write_archive(folder, plan, workers=workers or _threads())
+
+
+def _threads() -> int:
+    """One more than there are cores: one of them waits for the disk."""
+    return (os.cpu_count() or 1) + 1
 
 
 def _write_tree_cover(path: Path, *, truth: Truth, seed: int) -> None:

@@ -51,6 +51,7 @@ from lesniva.synthetic.spectra import (
     STRAW,
     WATER,
     Floats,
+    as_floats,
     mix,
 )
 
@@ -104,7 +105,7 @@ WEIGHT_BASIS: Final = "after cleaning and drying"
 SPREAD: Final = 0.15
 """Standard deviation of the yields' growth part, share of the mean."""
 
-UNSEEN: Final = 0.055
+UNSEEN: Final = 0.065
 """Standard deviation of what no satellite sees (lodging, disease, harvest), share of the mean."""
 
 TREND_PER_YEAR: Final = 0.012
@@ -297,7 +298,7 @@ def _compose(seed: int, grid: Grid) -> tuple[npt.NDArray[np.uint8], npt.NDArray[
     cover[lakes | (big < 150 * metre) | (small < 75 * metre)] = Cover.WATER
     own = np.where(cover == Cover.FIELD, fields, patches + int(fields.max()) + 1)
     _, units = np.unique(own * 8 + cover, return_inverse=True)
-    return cover.astype(np.uint8), units.reshape(shape).astype(np.uint16)
+    return np.asarray(cover, dtype=np.uint8), units.reshape(shape).astype(np.uint16)
 
 
 def _locate(
@@ -316,7 +317,7 @@ def _locate(
     y = grid.top - (np.bincount(flat, rows.ravel()) / count + 0.5) * grid.resolution
     unit_cover = np.empty(count.size, dtype=np.int64)
     unit_cover[flat] = cover.ravel()
-    tree = shapely.STRtree(districts.geometry.to_numpy())
+    tree = shapely.STRtree(shapely.simplify(districts.geometry.to_numpy(), grid.resolution))
     return unit_cover, np.asarray(tree.nearest(shapely.points(x, y)), dtype=np.int64)
 
 
@@ -331,7 +332,7 @@ def _rotate(
     sunflower = (crop == Crop.MAIZE) & (rng.random(crop.shape) < 0.45)
     crop[sunflower] = Crop.SUNFLOWER
     crop[cover != Cover.FIELD] = Crop.NONE
-    return crop
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def _area_ha(
@@ -364,7 +365,7 @@ def _grow(weather: Weather, years: npt.NDArray[np.int64]) -> Growth:
 
     stand = _winter_stand(weather)
     tillers = _autumn_cover(weather, doy)
-    early = stand * np.maximum(0.55 * _carried(tillers, doy), 0.12)
+    early = stand * np.maximum(0.7 * _carried(tillers, doy), 0.12)
     heat = spring + 160 * (1 - moisture)
     grown = logistic((spring - 260) / 75)
     ripe = logistic((heat - 1180) / 55)
@@ -373,13 +374,13 @@ def _grow(weather: Weather, years: npt.NDArray[np.int64]) -> Growth:
     _put(green, straw, Crop.WINTER_WHEAT, cover, ripe, logistic((heat - 1900) / 30))
 
     for crop, begin, width, end, plough, top in (
-        (Crop.SPRING_BARLEY, 265, 50, 1080, 1600, 0.90),
+        (Crop.SPRING_BARLEY, 225, 45, 1130, 1600, 0.92),
         (Crop.SUNFLOWER, 640, 70, 1720, 2050, 0.88),
         (Crop.SUGAR_BEET, 560, 75, 2900, 2000, 0.93),
         (Crop.MAIZE, 700, 75, 1850, 2100, 0.92),
     ):
         shortened = warm + 120 * (1 - moisture)
-        cover = top * (0.5 + 0.5 * moisture) * logistic((warm - begin) / width)
+        cover = top * (0.35 + 0.65 * moisture) * logistic((warm - begin) / width)
         ripe = logistic((shortened - end) / 60)
         gone = logistic((warm - plough) / 30) * logistic((doy - 215) / 3.0)
         if crop == Crop.SUGAR_BEET:
@@ -524,12 +525,12 @@ def _land(
 ) -> Land:
     rng = np.random.default_rng([seed, 44])
     level = np.array([0.55, 0.85, 0.5, 0.5, 0.45])[cover]
-    texture = smooth_field(rng, grid.shape, scale=9, roughness=2.4)
-    light = 14 * smooth_field(rng, grid.shape, scale=6, roughness=2.2)
+    texture = smooth_field(rng, grid.shape, scale=8, roughness=3.2)
+    light = 10 * smooth_field(rng, grid.shape, scale=6, roughness=3.0)
     nothing = np.zeros(grid.shape, dtype=np.uint8)
     maps = Maps(
         units=units,
-        weight=to_bytes(level[units] + 0.16 * texture),
+        weight=to_bytes(level[units] + 0.14 * texture),
         light=np.clip(light, -100, 100).astype(np.int8),
         cause=nothing,
         severity=nothing,
@@ -548,7 +549,8 @@ def _surface(date: np.datetime64, growth: Growth, fields: _FieldTraits) -> Surfa
     """Spectra of all units on a date."""
     today = growth.weather.at(date)
     place = fields.district
-    snow = growth.weather.snow_cover(date)[place]
+    # One snow line for all districts: their borders must not show in the picture.
+    snow = np.full(place.size, growth.weather.snow_cover(date).mean())
     branches = growth.weather.fresh_snow[place, today]
     green, straw = _field_cover(date, growth, fields)
     # Moist soil is darker than dry soil.
@@ -577,7 +579,7 @@ def _surface(date: np.datetime64, growth: Growth, fields: _FieldTraits) -> Surfa
     water = fields.cover == Cover.WATER
     ice = np.where(snow > 0.6, 0.9 * snow, 0)
     upper[water] = lower[water] = mix(ice, SNOW, WATER)[water]
-    after = GRASS[np.newaxis, np.newaxis]
+    after = GRASS[np.newaxis, np.newaxis].copy()
     return Surface(upper, lower, after, water & (ice == 0))
 
 
@@ -601,7 +603,7 @@ def _field_cover(
         sown = (following == Crop.WINTER_WHEAT) & (column < last)
         green = np.where(sown, growth.sown[fields.district, today], green)
         straw = np.where(sown, 0, straw)
-    return np.float32(green * fields.vigour), np.float32(straw)
+    return as_floats(green * fields.vigour), as_floats(straw)
 
 
 def _field_spectrum(green: Floats, straw: Floats, soil: Floats) -> Floats:

@@ -9,16 +9,24 @@ follow those pixels' edges, so that the map and the polygons of the truth are on
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 
-from lesniva.conventions import EQUAL_AREA_CRS, from_day_number, to_day_number
+from lesniva.conventions import EQUAL_AREA_CRS, from_day_number
 from lesniva.errors import InputError
+from lesniva.synthetic.events import (
+    EVENT_PIXEL_M,
+    Cause,
+    PlannedEvent,
+    ages,
+    balanced_plan,
+    place,
+    progress,
+)
 from lesniva.synthetic.landscape import (
-    AGE_STEP_DAYS,
     Bytes,
     Grid,
     Land,
@@ -59,11 +67,9 @@ from lesniva.synthetic.spectra import (
     STRAW,
     WATER,
     Floats,
+    as_floats,
     mix,
 )
-
-EVENT_PIXEL_M: Final = 20
-"""Pixel size on which events are mapped, m."""
 
 GREEN_UP_DEGREE_DAYS: Final = 95.0
 """Warmth above 5 °C since 1 March at which birches open their leaves, °C·day."""
@@ -74,18 +80,6 @@ LEAF_FALL_DAYS: Final = 4.5
 
 LEAF_FALL_DAY: Final = 280
 """Mean day of the year at which half of the leaves are down (7 October)."""
-
-
-class Cause(IntEnum):
-    """What disturbed a pixel of the forest."""
-
-    NONE = 0
-    CLEAR_CUT = 1
-    WINTER_CLEAR_CUT = 2
-    THINNING = 3
-    DIEBACK = 4
-    WINDTHROW = 5
-    FIRE = 6
 
 
 class Cover(IntEnum):
@@ -107,19 +101,6 @@ CONIFER_SHARE: Final = np.array([0.95, 0.93, 0.52, 0.06, 0.0, 0.8, 0.0, 0.0, 0.0
 CLOSURE: Final = np.array([0.82, 0.88, 0.86, 0.86, 0.90, 0.55, 0.04, 0.5, 0.5, 0.45])
 LEAF_SHIFT_DAYS: Final = np.array([0.0, 0.0, 1.0, 0.0, 8.0, 1.0, -8.0, 0.0, 0.0, 2.0])
 """By `Cover`: share of conifers, canopy closure, days the leaves come later than the birches'."""
-
-FINAL_SEVERITY: Final = {
-    Cause.CLEAR_CUT: (0.90, 1.0),
-    Cause.WINTER_CLEAR_CUT: (0.90, 1.0),
-    Cause.THINNING: (0.28, 0.45),
-    Cause.DIEBACK: (0.55, 0.95),
-    Cause.WINDTHROW: (0.60, 0.95),
-    Cause.FIRE: (0.55, 1.0),
-}
-"""Share of the canopy that goes, from … to."""
-
-DIEBACK_DAYS: Final = 70
-"""Time in which a dying conifer turns from green to grey."""
 
 
 @dataclass(frozen=True)
@@ -221,10 +202,19 @@ def simulate_forest(
     InputError
         When the dates are the wrong way round or the ground is smaller than 32 × 32 pixels.
     """
-    first, last = _period(start, end)
+    first, last = period(start, end)
     if min(shape) < 32:
         raise InputError(f"a forest of {shape} pixels was asked for; at least (32, 32) are needed")
     grid = Grid(32637, 540000, 5820000, EVENT_PIXEL_M, *shape)
+    ground_ha = shape[0] * shape[1] * EVENT_PIXEL_M**2 / 10_000
+    plan = balanced_plan(
+        seed,
+        wanted_ha=disturbed_share * forest_share * ground_ha,
+        largest_ha=0.03 * ground_ha,
+        causes=causes,
+        first=np.datetime64(events_from, "D"),
+        last=last - 45 * DAY,
+    )
     land, truth = plant(
         seed=seed,
         grid=grid,
@@ -233,9 +223,7 @@ def simulate_forest(
         climate=climate,
         forest_share=forest_share,
         settled=False,
-        plan=_balanced_plan(
-            seed, shape, disturbed_share * forest_share, causes, np.datetime64(events_from), last
-        ),
+        plan=plan,
     )
     passes = acquisitions(
         seed=seed, start=first, end=last, latitude=climate.latitude, orbits=(79, 122), edge_share=0
@@ -250,13 +238,25 @@ def _draw_all(
         yield draw(land, acquisition, seed=seed, latitude=climate.latitude)
 
 
-@dataclass(frozen=True)
-class PlannedEvent:
-    """An event to be placed somewhere in the forest."""
+def period(start: str, end: str) -> tuple[np.datetime64, np.datetime64]:
+    """First and last day of a simulation.
 
-    cause: Cause
-    area_ha: float
-    start: np.datetime64
+    Raises
+    ------
+    InputError
+        When they are no dates, or the wrong way round.
+    """
+    try:
+        first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
+    except ValueError as error:
+        raise InputError(
+            f"a simulation from {start!r} to {end!r} was asked for; write dates as 2020-01-31"
+        ) from error
+    if first >= last:
+        raise InputError(
+            f"a simulation from {start} to {end} was asked for; put the earlier date first"
+        )
+    return first, last
 
 
 def plant(
@@ -306,8 +306,11 @@ def plant(
     units, table, cover, weight = _compose(seed, grid, forest_share, settled, weather)
     factor = EVENT_PIXEL_M // grid.resolution
     cover_20 = cover[::factor, ::factor]
-    event_map = _place(
-        np.random.default_rng([seed, 4]), plan, cover_20, grid.coarser(factor).resolution
+    event_map = place(
+        np.random.default_rng([seed, 4]),
+        plan,
+        forest=cover_20 <= Cover.YOUNG,
+        conifers=(cover_20 <= Cover.YOUNG) & (cover_20 != Cover.BIRCH) & (cover_20 != Cover.OAK),
     )
     light_rng = np.random.default_rng([seed, 5])
     light = 16 * smooth_field(light_rng, grid.shape, scale=12, roughness=2.2)
@@ -320,12 +323,13 @@ def plant(
         severity=np.kron(event_map.severity, enlarge),
         event_day=np.kron(event_map.day, enlarge.astype(np.uint16)),
     )
+    age_days = ages(start, end)
     land = Land(
         grid=grid,
         fine=maps,
         coarse=maps.halved() if factor == 2 else maps,
-        progress=_progress(start, end),
-        surface=lambda date: _surface(date, table, weather, season, climate, start, end),
+        progress=progress(age_days),
+        surface=lambda date: _surface(date, table, weather, season, climate, age_days),
     )
     rows, columns = grid.height // factor, grid.width // factor
     canopy = np.where(cover <= Cover.YOUNG, weight, np.minimum(weight, 20))
@@ -359,7 +363,7 @@ def event_table(truth: Truth) -> gpd.GeoDataFrame:
     from shapely.geometry import shape
     from shapely.ops import unary_union
 
-    pieces: dict[int, list[object]] = {}
+    pieces: dict[int, list[Any]] = {}
     transform = Affine(*truth.grid.transform)
     for geometry, number in shapes(truth.event, mask=truth.event > 0, transform=transform):
         pieces.setdefault(int(number), []).append(shape(geometry))
@@ -382,35 +386,6 @@ def event_table(truth: Truth) -> gpd.GeoDataFrame:
     return table
 
 
-def archive_plan(seed: int, years: tuple[int, int], history: tuple[int, int]) -> list[PlannedEvent]:
-    """Events of the embedded archive: many in `years`, a few in the `history` before.
-
-    Returns
-    -------
-    list of PlannedEvent
-        At least 80 in `years`, 0.3–25 ha; eight in `history`.
-    """
-    rng = np.random.default_rng([seed, 3])
-    counts = {
-        Cause.CLEAR_CUT: 30,
-        Cause.WINTER_CLEAR_CUT: 14,
-        Cause.THINNING: 16,
-        Cause.DIEBACK: 12,
-        Cause.WINDTHROW: 10,
-        Cause.FIRE: 6,
-    }
-    plan = []
-    for cause, count in counts.items():
-        for number in range(count):
-            year = years[0] + number % (years[1] - years[0] + 1)
-            plan.append(PlannedEvent(cause, _draw_area(rng, cause), _draw_date(rng, cause, year)))
-    for number, cause in enumerate([Cause.CLEAR_CUT, Cause.WINTER_CLEAR_CUT, Cause.THINNING] * 2):
-        year = history[0] + number % (history[1] - history[0] + 1)
-        plan.append(PlannedEvent(cause, _draw_area(rng, cause), _draw_date(rng, cause, year)))
-    # The largest first, while there is room for them.
-    return sorted(plan, key=lambda event: -event.area_ha)
-
-
 def public_tree_cover(truth: Truth, *, seed: int) -> Bytes:
     """Tree cover density (%, uint8) as a public product has it: smoothed, with small errors."""
     from scipy.ndimage import uniform_filter
@@ -421,15 +396,6 @@ def public_tree_cover(truth: Truth, *, seed: int) -> Bytes:
     error += 2 * rng.standard_normal(truth.grid.shape, dtype=np.float32)
     density = np.where(smooth > 3, smooth + error, smooth)
     return np.asarray(np.clip(np.round(density), 0, 100), dtype=np.uint8)
-
-
-def _period(start: str, end: str) -> tuple[np.datetime64, np.datetime64]:
-    first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
-    if first >= last:
-        raise InputError(
-            f"a season from {start} to {end} was asked for; put the earlier date first"
-        )
-    return first, last
 
 
 # --- The ground -----------------------------------------------------------------------------------
@@ -556,8 +522,7 @@ def _surface(
     weather: Weather,
     season: _Season,
     climate: Climate,
-    start: np.datetime64,
-    end: np.datetime64,
+    age_days: Floats,
 ) -> Surface:
     """Spectra of all units on a date."""
     snow = float(weather.snow_cover(date)[0])
@@ -578,7 +543,7 @@ def _surface(
     canopy = mix(units.conifer, needles, broad) * lit
 
     meadow = mix(snow, SNOW, mix(grass, GRASS, STRAW))
-    upper = np.where((units.cover <= Cover.YOUNG)[:, np.newaxis], canopy, meadow)
+    upper = as_floats(np.where((units.cover <= Cover.YOUNG)[:, np.newaxis], canopy, meadow))
     lower = np.broadcast_to(floor, upper.shape).copy()
     lower[units.cover == Cover.MEADOW] = mix(snow, SNOW, mix(0.85 * grass, GRASS, STRAW))
     fields = units.cover == Cover.ARABLE
@@ -589,8 +554,8 @@ def _surface(
     village = units.cover == Cover.VILLAGE
     upper[village] = mix(0.8 * leaf[village] if village.any() else leaf[village], GRASS, LEAFLESS)
     lower[village] = mix(0.55 * snow, SNOW, BUILT)
-    after = _after(grass, snow, floor, lit, _ages(start, end))
-    return Surface(np.float32(upper), np.float32(lower), after, water & (ice == 0))
+    after = _after(grass, snow, floor, lit, age_days)
+    return Surface(upper, lower, after, water & (ice == 0))
 
 
 def _leaves(date: np.datetime64, season: _Season, shift: Floats) -> tuple[Floats, Floats]:
@@ -643,28 +608,11 @@ def _field(
     return spectra[0], spectra[1]
 
 
-# --- Disturbances ---------------------------------------------------------------------------------
-
-
-def _ages(start: np.datetime64, end: np.datetime64) -> Floats:
-    """Ages of disturbed ground that can occur, days."""
-    steps = int((end - start) / DAY) // AGE_STEP_DAYS + 2
-    return (np.arange(steps, dtype=np.float32) + 0.5) * AGE_STEP_DAYS
-
-
-def _progress(start: np.datetime64, end: np.datetime64) -> Floats:
-    """Share of the severity reached at each age, (cause, age): at once, but dieback is slow."""
-    ages = _ages(start, end)
-    progress = np.ones((len(Cause), ages.size), dtype=np.float32)
-    progress[Cause.DIEBACK] = np.clip(ages / DIEBACK_DAYS, 0, 1)
-    return progress
-
-
-def _after(grass: float, snow: float, floor: Floats, lit: np.float32, ages: Floats) -> Floats:
+def _after(grass: float, snow: float, floor: Floats, lit: np.float32, age_days: Floats) -> Floats:
     """Reflectance of disturbed ground, (cause, age, band): herbs come back in the years after."""
-    herbs = np.clip(0.10 + 0.22 * ages / 365, 0, 0.55) * grass
+    herbs = np.clip(0.10 + 0.22 * age_days / 365, 0, 0.55) * grass
     cleared = mix(herbs, GRASS, SLASH)
-    charred = mix(np.exp(-ages / 220), CHAR, mix(1.6 * herbs, GRASS, SLASH))
+    charred = mix(np.exp(-age_days / 220), CHAR, mix(1.6 * herbs, GRASS, SLASH))
     grey = mix(0.75, DEAD_CONIFER, floor) * lit
     fallen = mix(0.45, mix(0.2, CONIFER, DEAD_CONIFER), mix(herbs, GRASS, SLASH))
     thinned = mix(0.22, SLASH, floor) * (0.5 + 0.5 * lit)
@@ -674,7 +622,7 @@ def _after(grass: float, snow: float, floor: Floats, lit: np.float32, ages: Floa
         Cause.WINDTHROW: fallen,
         Cause.FIRE: charred,
     }
-    after = np.zeros((len(Cause), ages.size, GRASS.size), dtype=np.float32)
+    after = np.zeros((len(Cause), age_days.size, GRASS.size), dtype=np.float32)
     for cause, spectra in open_ground.items():
         white = 0.6 * snow if cause is Cause.WINDTHROW else snow
         after[cause] = mix(white, SNOW, spectra)
@@ -682,151 +630,3 @@ def _after(grass: float, snow: float, floor: Floats, lit: np.float32, ages: Floa
     after[Cause.DIEBACK] = grey
     after[Cause.THINNING] = mix(0.8 * snow, SNOW, thinned)
     return after
-
-
-@dataclass(frozen=True)
-class _EventMap:
-    cause: Bytes
-    severity: Bytes
-    day: npt.NDArray[np.uint16]
-    event: npt.NDArray[np.uint16]
-
-
-def _draw_area(rng: np.random.Generator, cause: Cause) -> float:
-    """Hectares, log-normal between 0.3 and 25."""
-    typical = {
-        Cause.CLEAR_CUT: 3.0,
-        Cause.WINTER_CLEAR_CUT: 3.0,
-        Cause.THINNING: 5.0,
-        Cause.DIEBACK: 1.6,
-        Cause.WINDTHROW: 2.2,
-        Cause.FIRE: 6.0,
-    }[cause]
-    return float(np.clip(typical * np.exp(rng.normal(0, 0.8)), 0.36, 25))
-
-
-def _draw_date(rng: np.random.Generator, cause: Cause, year: int) -> np.datetime64:
-    """First day of an event, in the season of its cause."""
-    first, last = {
-        Cause.CLEAR_CUT: (110, 320),
-        Cause.WINTER_CLEAR_CUT: (8, 60),
-        Cause.THINNING: (125, 270),
-        Cause.DIEBACK: (155, 235),
-        Cause.WINDTHROW: (130, 265),
-        Cause.FIRE: (112, 250),
-    }[cause]
-    return np.datetime64(f"{year}-01-01") + int(rng.integers(first, last)) * DAY
-
-
-def _balanced_plan(
-    seed: int,
-    shape: tuple[int, int],
-    share: float,
-    causes: tuple[Cause, ...],
-    first: np.datetime64,
-    last: np.datetime64,
-) -> list[PlannedEvent]:
-    """Events of all `causes` in turn until `share` of the ground is planned."""
-    rng = np.random.default_rng([seed, 3])
-    pixel_ha = EVENT_PIXEL_M**2 / 10_000
-    wanted = share * shape[0] * shape[1] * pixel_ha
-    limit = 0.03 * shape[0] * shape[1] * pixel_ha
-    years = np.arange(first.astype("datetime64[Y]"), last.astype("datetime64[Y]") + 1)
-    plan: list[PlannedEvent] = []
-    while causes and sum(event.area_ha for event in plan) < wanted:
-        cause = causes[len(plan) % len(causes)]
-        year = int(rng.choice(years).astype(np.int64)) + 1970
-        date = _draw_date(rng, cause, year)
-        area = min(_draw_area(rng, cause), limit)
-        if first <= date <= last - 45 * DAY:
-            plan.append(PlannedEvent(cause, area, date))
-    return plan
-
-
-def _place(
-    rng: np.random.Generator,
-    plan: list[PlannedEvent],
-    cover: npt.NDArray[np.int64],
-    resolution: int,
-) -> _EventMap:
-    """Find room for each event: in forest, not touching another one."""
-    from scipy.ndimage import binary_dilation
-
-    ragged = smooth_field(rng, cover.shape, scale=16, roughness=2.2)
-    maps = _EventMap(
-        np.zeros(cover.shape, np.uint8),
-        np.zeros(cover.shape, np.uint8),
-        np.zeros(cover.shape, np.uint16),
-        np.zeros(cover.shape, np.uint16),
-    )
-    free = cover <= Cover.YOUNG
-    conifers = free & (cover != Cover.BIRCH) & (cover != Cover.OAK)
-    number = 0
-    for event in plan:
-        allowed = free & conifers if event.cause in (Cause.DIEBACK, Cause.FIRE) else free
-        pixels = event.area_ha * 10_000 / resolution**2
-        found = _find_room(rng, event, allowed, pixels, ragged)
-        if found is None:
-            continue
-        inside, along = found
-        number += 1
-        days_needed = _duration(event)
-        day = to_day_number(event.start) + np.floor(along * days_needed).astype(np.uint16)
-        low, high = FINAL_SEVERITY[event.cause]
-        severity = rng.uniform(low, high) + 0.06 * rng.standard_normal(int(inside.sum()))
-        maps.event[inside] = number
-        maps.cause[inside] = event.cause
-        maps.day[inside] = day[inside]
-        maps.severity[inside] = to_bytes(np.clip(severity, low, 1))
-        free &= ~binary_dilation(inside, iterations=2)
-    return maps
-
-
-def _duration(event: PlannedEvent) -> float:
-    """Days from the first to the last pixel of an event."""
-    return {
-        Cause.CLEAR_CUT: 1 + 0.8 * event.area_ha,
-        Cause.WINTER_CLEAR_CUT: 1 + 0.8 * event.area_ha,
-        Cause.THINNING: 1 + 0.7 * event.area_ha,
-        Cause.DIEBACK: 40.0,
-        Cause.WINDTHROW: 1.0,
-        Cause.FIRE: 2.0,
-    }[event.cause]
-
-
-def _find_room(
-    rng: np.random.Generator,
-    event: PlannedEvent,
-    allowed: npt.NDArray[np.bool_],
-    pixels: float,
-    ragged: Floats,
-) -> tuple[npt.NDArray[np.bool_], Floats] | None:
-    """Pixels of the event and, for each, how late in the event it is reached (0…1)."""
-    candidates = np.argwhere(allowed)
-    if candidates.size == 0:
-        return None
-    cuts = (Cause.CLEAR_CUT, Cause.WINTER_CLEAR_CUT, Cause.THINNING)
-    for _ in range(60):
-        centre = candidates[rng.integers(len(candidates))]
-        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.12)
-        aspect = rng.uniform(1.3, 3.0)
-        if event.cause is Cause.WINDTHROW:
-            angle, aspect = 0.6 + rng.normal(0, 0.15), rng.uniform(2.5, 4.5)
-        rows = np.arange(allowed.shape[0])[:, np.newaxis] - centre[0]
-        columns = np.arange(allowed.shape[1])[np.newaxis, :] - centre[1]
-        u = columns * np.cos(angle) + rows * np.sin(angle)
-        v = rows * np.cos(angle) - columns * np.sin(angle)
-        if event.cause in cuts:
-            half_u, half_v = np.sqrt(pixels * aspect) / 2, np.sqrt(pixels / aspect) / 2
-            shape = (np.abs(u) <= half_u) & (np.abs(v) <= half_v)
-            along = (u + half_u) / (2 * half_u)
-        else:
-            stretch = np.sqrt(aspect if event.cause is Cause.WINDTHROW else 1.0)
-            radius = np.sqrt(pixels / np.pi)
-            distance = np.hypot(u / stretch, v * stretch) / radius
-            shape = distance < 1 + 0.28 * ragged
-            along = distance / 1.6
-        inside = shape & allowed
-        if inside.sum() >= max(8, 0.7 * pixels):
-            return inside, np.float32(np.clip(along, 0, 0.999))
-    return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lesniva.synthetic.spectra import Floats
+from lesniva.synthetic.spectra import Floats, as_floats
 
 AGE_STEP_DAYS: Final = 5
 """Disturbed ground is described in steps of so many days since the event."""
@@ -120,7 +120,7 @@ class Land:
     @property
     def factor(self) -> int:
         """Pixels of the finer bands along one of the coarser."""
-        return self.fine.units.shape[0] // self.coarse.units.shape[0]
+        return int(self.fine.units.shape[0] // self.coarse.units.shape[0])
 
     def grid_of(self, *, fine: bool) -> Grid:
         """Grid of the finer or of the coarser bands."""
@@ -178,11 +178,14 @@ def stands(
 
     count = max(4, round(shape[0] * shape[1] / size**2))
     centres = rng.uniform((0, 0), shape, size=(count, 2))
-    rows = np.arange(shape[0])[:, np.newaxis] + warp * smooth_field(rng, shape, scale=2 * size)
-    columns = np.arange(shape[1])[np.newaxis, :] + warp * smooth_field(rng, shape, scale=2 * size)
+    # Every second pixel is enough: borders then follow the pixels of the coarser bands.
+    half = ((shape[0] + 1) // 2, (shape[1] + 1) // 2)
+    rows = 2 * np.arange(half[0])[:, np.newaxis] + warp * smooth_field(rng, half, scale=size)
+    columns = 2 * np.arange(half[1])[np.newaxis, :] + warp * smooth_field(rng, half, scale=size)
     points = np.stack([rows.ravel(), columns.ravel()], axis=1)
     _, nearest = cKDTree(centres).query(points)
-    return np.asarray(nearest, dtype=np.int64).reshape(shape)
+    doubled = np.asarray(nearest, np.int64).reshape(half).repeat(2, axis=0).repeat(2, axis=1)
+    return np.ascontiguousarray(doubled[: shape[0], : shape[1]])
 
 
 def parcels(
@@ -224,7 +227,7 @@ def parcels(
     across_shift = 0.37 * along + shift[1][blocks]
     across = np.floor((rows * cosine - columns * sine) / wide[blocks] + across_shift)
     key = (blocks * 4096 + along.astype(np.int64) + 2048) * 4096 + across.astype(np.int64) + 2048
-    return np.unique(key, return_inverse=True)[1].reshape(shape).astype(np.int64)
+    return np.asarray(np.unique(key, return_inverse=True)[1], dtype=np.int64).reshape(shape)
 
 
 def river_distance(
@@ -269,15 +272,30 @@ def discs(
 ) -> npt.NDArray[np.bool_]:
     """Round patches with ragged edges (villages, ponds), True inside, (y, x)."""
     ragged = smooth_field(rng, shape, scale=2 * radius[1], roughness=2.5)
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
     inside = np.zeros(shape, dtype=bool)
+    reach = int(4 * radius[1])
     for _ in range(count):
-        row, column = rng.uniform(0.06, 0.94, 2) * shape
-        size = rng.uniform(*radius)
-        inside |= np.hypot(rows - row, (columns - column) * rng.uniform(0.6, 1.4)) < size * (
-            1 + 0.3 * ragged
-        )
+        row, column = (rng.uniform(0.06, 0.94, 2) * shape).astype(int)
+        size, flatness = rng.uniform(*radius), rng.uniform(0.6, 1.4)
+        top, left = max(row - reach, 0), max(column - reach, 0)
+        window = (slice(top, row + reach), slice(left, column + reach))
+        edge = size * (1 + 0.3 * ragged[window])
+        rows = np.arange(top, top + edge.shape[0])[:, np.newaxis] - row
+        columns = np.arange(left, left + edge.shape[1])[np.newaxis, :] - column
+        inside[window] |= np.hypot(rows, columns * flatness) < edge
     return inside
+
+
+def enlarge(field: Floats, shape: tuple[int, int]) -> Floats:
+    """Interpolate a small field to `shape`, bilinearly."""
+    for axis in (0, 1):
+        size, small = shape[axis], field.shape[axis]
+        position = np.linspace(0, small - 1, size, dtype=np.float32)
+        before = np.minimum(position.astype(np.int64), small - 2)
+        part = (position - before.astype(np.float32)).reshape((-1, 1) if axis == 0 else (1, -1))
+        low, high = np.take(field, before, axis), np.take(field, before + 1, axis)
+        field = as_floats(low + part * (high - low))
+    return field
 
 
 def to_bytes(share: npt.ArrayLike) -> Bytes:
@@ -288,4 +306,4 @@ def to_bytes(share: npt.ArrayLike) -> Bytes:
 def _mean_of_four(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     rows, columns = values.shape
     blocks = values.reshape(rows // 2, 2, columns // 2, 2).astype(np.float32)
-    return np.round(blocks.mean(axis=(1, 3))).astype(values.dtype)
+    return np.asarray(np.round(blocks.mean(axis=(1, 3))), dtype=values.dtype)

@@ -32,6 +32,7 @@ from lesniva.synthetic.landscape import (
     Maps,
     Surface,
     Units,
+    enlarge,
     smooth_field,
 )
 from lesniva.synthetic.season import day_of_year, solar_declination
@@ -42,6 +43,7 @@ from lesniva.synthetic.spectra import (
     HAZE,
     PATH_ERROR,
     Floats,
+    as_floats,
     normalised_difference,
 )
 
@@ -53,7 +55,7 @@ OFFSET_DN: Final = 1000
 REVISIT_DAYS: Final = 5
 """Days between passes on one relative orbit with two satellites."""
 
-NOISE_RELATIVE: Final = 0.010
+NOISE_RELATIVE: Final = 0.008
 """Standard deviation of a pixel's own noise, share of its reflectance."""
 
 NOISE_ABSOLUTE: Final = 0.0006
@@ -348,7 +350,8 @@ def _sky(
     down = round(reach * np.cos(np.deg2rad(azimuth)))
     right = round(-reach * np.sin(np.deg2rad(azimuth)))
     shadow = np.roll(cloud, (down, right), axis=(0, 1)) * (1 - cloud)
-    veil = smooth_field(rng, shape, scale=max(shape), roughness=3.5)
+    small = (max(shape[0] // 8, 4), max(shape[1] // 8, 4))
+    veil = enlarge(smooth_field(rng, small, scale=max(small), roughness=3.5), shape)
     level = rng.exponential(0.012) if rng.random() < 0.82 else rng.uniform(0.04, 0.16)
     haze = np.clip(np.float32(level) * (1 + np.float32(0.7) * veil), 0, 0.5)
     rows = (np.arange(shape[0], dtype=np.float32) + 0.5)[:, np.newaxis] / shape[0]
@@ -357,7 +360,7 @@ def _sky(
     if acquisition.edge is not None:
         a, b, c = acquisition.edge
         inside = a * columns + b * rows <= c
-    return _Sky(np.float32(cloud), np.float32(shadow), np.float32(haze), inside)
+    return _Sky(as_floats(cloud), as_floats(shadow), as_floats(haze), inside)
 
 
 def _classify(maps: Maps, surface: Surface, sky: _Sky, day: int) -> Bytes:

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from lesniva.synthetic.spectra import Floats, as_floats
+
 Days = npt.NDArray[np.datetime64]
 
 DAY: Final = np.timedelta64(1, "D")
@@ -22,7 +23,7 @@ YEAR_DAYS: Final = 365.25
 WARMEST_DAY: Final = 201
 """Day of the year at which the temperature wave peaks (20 July)."""
 
-MELT_MM_PER_DEGREE_DAY: Final = 4.0
+MELT_MM_PER_DEGREE_DAY: Final = 5.0
 SNOW_COVER_MM: Final = 6.0
 """Snow water equivalent at which 63 % of open ground is white."""
 
@@ -76,11 +77,11 @@ class Weather:
 
     def at(self, date: np.datetime64) -> int:
         """Return the index of a date."""
-        return int((date.astype("datetime64[D]") - self.days[0]) / DAY)
+        return int((date - self.days[0]) // DAY)
 
     def snow_cover(self, date: np.datetime64) -> Floats:
         """Share of open ground that is white, (place,)."""
-        return np.asarray(1 - np.exp(-self.snow_mm[:, self.at(date)] / SNOW_COVER_MM), np.float32)
+        return as_floats(1 - np.exp(-self.snow_mm[:, self.at(date)] / SNOW_COVER_MM))
 
 
 def simulate_weather(
@@ -123,20 +124,19 @@ def simulate_weather(
     wet = 0.75 * _autoregression(rng, 1, days.size, 1.7)
     wet = wet + 0.38 * _autoregression(rng, 1, days.size, 50.0)
     wet = wet + 0.42 * _autoregression(rng, places, days.size, 1.2)
-    wet = wet + 0.30 * _autoregression(rng, places, days.size, 60.0)
+    wet = wet + 0.36 * _autoregression(rng, places, days.size, 60.0)
     amount = climate.rain_winter_mm + (climate.rain_summer_mm - climate.rain_winter_mm) * (
         0.5 + 0.5 * wave
     )
     prec = amount * (np.maximum(wet - 0.45, 0) / 0.5) ** 1.3
     snow, fresh, water = _ground(t2m, prec, daylength_hours(climate.latitude, doy))
-    return Weather(
-        days, np.float32(t2m), np.float32(prec), np.float32(snow), np.float32(fresh), water
-    )
+    return Weather(days, as_floats(t2m), as_floats(prec), snow, fresh, water)
 
 
 def day_of_year(days: Days) -> npt.NDArray[np.int64]:
     """1…366 of ``datetime64[D]`` dates."""
-    return np.asarray((days - days.astype("datetime64[Y]").astype(days.dtype)) / DAY + 1, np.int64)
+    new_year = days.astype("datetime64[Y]").astype("datetime64[D]")
+    return np.asarray((days.astype("datetime64[D]") - new_year).astype(np.int64) + 1)
 
 
 def solar_declination(doy: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -170,29 +170,33 @@ def degree_days(weather: Weather, *, base_c: float, month: int) -> Floats:
 
 def logistic(x: npt.ArrayLike) -> Floats:
     """1 / (1 + exp(−x))."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(x, dtype=np.float32), -40, 40))))
+    return as_floats(1 / (1 + np.exp(-np.clip(as_floats(x), -40, 40))))
 
 
 def trailing_mean(values: Floats, days: float) -> Floats:
     """Exponentially weighted mean over the past `days`, along the last axis."""
-    from scipy.signal import lfilter
-
     keep = np.exp(-1 / days)
-    start = values[..., :1] * keep
-    smooth, _ = lfilter([1 - keep], [1, -keep], values, axis=-1, zi=start)
-    return np.asarray(smooth, dtype=np.float32)
+    inputs = (1 - keep) * values.astype(np.float64)
+    inputs[:, 0] = values[:, 0]
+    return as_floats(_recursion(inputs, keep))
 
 
 def _autoregression(
     rng: np.random.Generator, rows: int, length: int, memory_days: float
 ) -> npt.NDArray[np.float64]:
     """Stationary first-order noise of unit variance, (rows, length)."""
-    from scipy.signal import lfilter
-
     keep = np.exp(-1 / memory_days)
     shocks = rng.standard_normal((rows, length))
     shocks[:, 1:] *= np.sqrt(1 - keep**2)
-    return np.asarray(lfilter([1], [1, -keep], shocks, axis=1))
+    return _recursion(shocks, keep)
+
+
+def _recursion(inputs: npt.NDArray[np.float64], keep: float) -> npt.NDArray[np.float64]:
+    """Solve y(t) = keep · y(t − 1) + input(t) along the last axis."""
+    result = inputs.copy()
+    for day in range(1, inputs.shape[1]):
+        result[:, day] += keep * result[:, day - 1]
+    return result
 
 
 def _ground(
@@ -218,7 +222,7 @@ def _ground(
         snow[:, day] = pack
         fresh[:, day] = branches
         water[:, day] = supply
-    return np.float32(snow), np.float32(fresh), np.float32(water)
+    return as_floats(snow), as_floats(fresh), as_floats(water)
 
 
 def _hamon_mm(t2m: npt.NDArray[np.float64], hours: float) -> npt.NDArray[np.float64]:

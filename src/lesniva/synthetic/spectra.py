@@ -48,6 +48,11 @@ PATH_ERROR: Final = _cover(1.5, 1.2, 1.0, 0.8, 0.5, 0.5, 0.25, 0.2)
 """How the error of the aerosol correction falls with wavelength (red = 1)."""
 
 
+def as_floats(values: npt.ArrayLike) -> Floats:
+    """Values as an array of float32."""
+    return np.asarray(values, dtype=np.float32)
+
+
 def mix(share: npt.ArrayLike, one: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
     """Mix two covers linearly: ``share`` of `one`, the rest of `other`.
 
@@ -63,14 +68,13 @@ def mix(share: npt.ArrayLike, one: npt.ArrayLike, other: npt.ArrayLike) -> Float
     ndarray of float32
         Reflectances, shape (…, band).
     """
-    part = np.asarray(share, dtype=np.float32)[..., np.newaxis]
-    first = np.asarray(one, dtype=np.float32)
-    second = np.asarray(other, dtype=np.float32)
-    return np.asarray(second + part * (first - second), dtype=np.float32)
+    part = as_floats(share)[..., np.newaxis]
+    first, second = as_floats(one), as_floats(other)
+    return as_floats(second + part * (first - second))
 
 
 def normalised_difference(spectra: Floats, plus: str, minus: str) -> Floats:
     """(plus − minus) / (plus + minus) of spectra (…, band)."""
     high = spectra[..., BANDS.index(plus)]
     low = spectra[..., BANDS.index(minus)]
-    return np.asarray((high - low) / (high + low), dtype=np.float32)
+    return as_floats((high - low) / (high + low))
