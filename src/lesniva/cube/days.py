@@ -13,9 +13,9 @@ from shapely.geometry.base import BaseGeometry
 
 from lesniva.cube.radiometry import DnOffset, dn_offset
 
-SAME_FOOTPRINT = 0.8
-"""Two items of one tile and pass that share this much of the smaller one show the same ground:
-the older processing is dropped. Less, and they are the halves of a split datastrip: both stay."""
+SAME_FOOTPRINT = 0.95
+"""Of one tile and pass, an older processing is dropped when newer ones show this much of its
+ground. Less, and they are the halves of a split datastrip: all stay, the newest on top."""
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,19 @@ def _newest(scenes: Sequence[Scene]) -> list[Scene]:
     """Order by processing, newest first, without the copies that a newer one supersedes."""
     kept: list[Scene] = []
     for scene in sorted(scenes, key=lambda scene: (scene.processing, scene.id), reverse=True):
-        if not any(_superseded(scene, newer) for newer in kept):
+        if not _superseded(scene, kept):
             kept.append(scene)
     return kept
 
 
-def _superseded(scene: Scene, newer: Scene) -> bool:
-    same_pass = scene.tile is not None and (scene.tile, scene.platform) == (
-        newer.tile,
-        newer.platform,
-    )
-    if not same_pass:
+def _superseded(scene: Scene, newer: Sequence[Scene]) -> bool:
+    """Tell whether newer scenes of the same tile and pass, together, show a scene's ground."""
+    if scene.tile is None:
         return False
-    smaller = min(scene.footprint.area, newer.footprint.area)
-    common = scene.footprint.intersection(newer.footprint).area
-    return bool(smaller > 0 and common > SAME_FOOTPRINT * smaller)
+    same_pass = [
+        other.footprint
+        for other in newer
+        if (other.tile, other.platform) == (scene.tile, scene.platform)
+    ]
+    common = scene.footprint.intersection(shapely.union_all(same_pass)).area
+    return bool(same_pass and common > SAME_FOOTPRINT * scene.footprint.area)

@@ -209,6 +209,10 @@ def _read(href: str, geobox: GeoBox, band: str, scene_id: str) -> npt.NDArray[An
                     f"scene {scene_id}: {band} claims {file.width} × {file.height} pixels; "
                     "no Sentinel-2 band is that large"
                 )
+            if file.crs is None:
+                raise UnreadableSceneError(
+                    f"scene {scene_id}: {band} does not say where it lies (no coordinate system)"
+                )
             if file.crs == _crs(geobox) and _north_up(file.transform):
                 return _window(file, geobox, band)
             return _warp(file, geobox, band)
@@ -255,6 +259,11 @@ def _window(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDAr
     first_row, end_row = _covered(to_source.f, ratio_y, height, file.height)
     if first_col >= end_col or first_row >= end_row:
         return None
+    resampling = _resampling(band, ratio_x)
+    if resampling != Resampling.nearest and file.nodata != 0:
+        # the JPEG 2000 files of a SAFE do not say that 0 is missing, and GDAL would mix it in
+        values = _warped(file, geobox[first_row:end_row, first_col:end_col], resampling)
+        return _placed(values, geobox, first_row, first_col)
     window = Window(
         to_source.c + first_col * ratio_x,
         to_source.f + first_row * ratio_y,
@@ -262,11 +271,19 @@ def _window(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDAr
         (end_row - first_row) * ratio_y,
     )
     shape = (end_row - first_row, end_col - first_col)
-    values = file.read(1, window=window, out_shape=shape, resampling=_resampling(band, ratio_x))
-    if shape == (height, width):
-        return np.asarray(values)
-    whole = np.zeros((height, width), dtype=values.dtype)
-    whole[first_row:end_row, first_col:end_col] = values
+    values = np.asarray(file.read(1, window=window, out_shape=shape, resampling=resampling))
+    return _placed(values, geobox, first_row, first_col)
+
+
+def _placed(
+    values: npt.NDArray[Any], geobox: GeoBox, first_row: int, first_col: int
+) -> npt.NDArray[Any]:
+    """Put what a file covers at its place in the block; the rest is 0, missing."""
+    if values.shape == geobox.shape:
+        return values
+    whole = np.zeros(geobox.shape, dtype=values.dtype)
+    height, width = values.shape
+    whole[first_row : first_row + height, first_col : first_col + width] = values
     return whole
 
 
@@ -280,8 +297,15 @@ def _covered(start: float, ratio: float, size: int, source_size: int) -> tuple[i
 
 def _warp(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDArray[Any] | None:
     """Bring a file of another CRS (the neighbour zone's tile) onto the grid."""
-    destination = np.zeros(geobox.shape, dtype=file.dtypes[0])
     ratio = abs(geobox.resolution.x) / abs(file.transform.a)
+    values = _warped(file, geobox, _resampling(band, ratio))
+    return values if values.any() else None
+
+
+def _warped(
+    file: rasterio.DatasetReader, geobox: GeoBox, resampling: Resampling
+) -> npt.NDArray[Any]:
+    destination = np.zeros(geobox.shape, dtype=file.dtypes[0])
     reproject(
         rasterio.band(file, 1),
         destination,
@@ -289,6 +313,6 @@ def _warp(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDArra
         dst_crs=_crs(geobox),
         src_nodata=0,
         dst_nodata=0,
-        resampling=_resampling(band, ratio),
+        resampling=resampling,
     )
-    return destination if destination.any() else None
+    return destination
