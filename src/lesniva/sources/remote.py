@@ -197,8 +197,9 @@ def guard_logs() -> None:
 
     To be called in every process that opens signed addresses; once or often is the same.
     """
-    for name in ("urllib3.connectionpool", "rasterio._env", "rasterio._io", "rasterio._filepath"):
-        logging.getLogger(name).addFilter(_without_secrets)
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("rasterio", "urllib3"):
+            logging.getLogger(name).addFilter(_without_secrets)
 
 
 def is_remote(href: str) -> bool:
