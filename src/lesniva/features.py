@@ -43,7 +43,7 @@ COVER_KNOWN_FROM = "05-10"
 
 WINTER_CROPS = frozenset({"winter_wheat", "winter_barley", "winter_rye", "winter_rapeseed"})
 
-SMOOTHING = (0.3, 1.0, 3.0, 10.0)
+SMOOTHING = (0.03, 0.3, 3.0)
 """Strengths to choose from, in units of a fully clear dekad."""
 
 LAST_DEKADS = 6
@@ -162,10 +162,11 @@ def anomalies(table: pd.DataFrame, *, years: Iterable[int]) -> pd.DataFrame:
         for name in table.select_dtypes("number")
         if name not in KEY and not str(name).startswith("qa_")
     ]
-    normal = table[table["year"].isin(list(years))].groupby("adm_id")[names]
-    mean = normal.mean().reindex(table["adm_id"]).to_numpy()
-    low = normal["ndvi_last"].min().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
-    high = normal["ndvi_last"].max().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
+    normal = table[table["year"].isin(list(years))].groupby("adm_id")
+    mean = normal[names].mean().reindex(table["adm_id"]).to_numpy()
+    last = normal["ndvi_last"]
+    low = last.min().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
+    high = last.max().reindex(table["adm_id"]).to_numpy(dtype=np.float64)
     deviation = pd.DataFrame(
         table[names].to_numpy() - mean, index=table.index, columns=[f"{n}_anom" for n in names]
     )

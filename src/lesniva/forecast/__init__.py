@@ -5,7 +5,21 @@ the model of the year from it, `predict` applies it; `explain` and `analogues` g
 `aggregate` adds districts up, `save` and `load` keep a model.
 """
 
+from lesniva.forecast.aggregate import aggregate
 from lesniva.forecast.current import Model, fit, predict
+from lesniva.forecast.explain import analogues, explain
+from lesniva.forecast.files import load, save
 from lesniva.forecast.hindcast import Hindcast, hindcast
 
-__all__ = ["Hindcast", "Model", "fit", "hindcast", "predict"]
+__all__ = [
+    "Hindcast",
+    "Model",
+    "aggregate",
+    "analogues",
+    "explain",
+    "fit",
+    "hindcast",
+    "load",
+    "predict",
+    "save",
+]

@@ -113,8 +113,8 @@ def predict(fitted: Model, features: pd.DataFrame) -> pd.DataFrame:
     InputError
         A predictor of the model is missing from the table.
     """
-    rows = _rows_of_year(fitted, features)
-    known = replace_rows(fitted, rows.adm_ids)
+    rows = rows_of_year(fitted, features)
+    known = rearranged(fitted, rows.adm_ids)
     seen = np.isfinite(rows.X[0]).any(axis=1)
     members = model.forecast(known.boosters, rows.X[0], fitted.year, known.plain)
     used = known.recipe.members > 0
@@ -139,7 +139,7 @@ def predict(fitted: Model, features: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def replace_rows(fitted: Model, adm_ids: Sequence[str]) -> Model:
+def rearranged(fitted: Model, adm_ids: Sequence[str]) -> Model:
     """Put the districts of a model in this order; a new one is given the mean of the others."""
     place = pd.Index(fitted.adm_ids).get_indexer(pd.Index(adm_ids))
     new = place < 0
@@ -174,7 +174,8 @@ def unknown_level(fitted: Model) -> Floats:
     return np.where(has_past, 0.0, apart)
 
 
-def _rows_of_year(fitted: Model, features: pd.DataFrame) -> Panel:
+def rows_of_year(fitted: Model, features: pd.DataFrame) -> Panel:
+    """Take the rows of the model's year, one a district known or new; NaN where not seen."""
     absent = [name for name in fitted.predictors if name not in features]
     if absent:
         raise InputError(

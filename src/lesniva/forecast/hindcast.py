@@ -166,7 +166,7 @@ def hindcast(
     settings = Settings(yield_lag, min_train, seeds, trees, seed)
     tests = _test_years(data, settings)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
-        trace = _walk(data, settings, FIRST_INNER, pool)
+        trace = _walk(data, settings, pool)
         null = _null(data, settings, tests, permutations, pool)
     return _judge(data, trace, settings, tests, null)
 
@@ -198,20 +198,25 @@ def _calibrated(
     return intervals.calibrate(errors, level, trained=np.array(trained), now=now)
 
 
-def _walk(data: Panel, settings: Settings, first: int, pool: ThreadPoolExecutor) -> Trace:
-    T, R = data.Y.shape
-    plain = np.full((T, len(plain_forecasts.NAMES), R), np.nan)
-    for index in range(settings.yield_lag, T):
-        plain[index] = plain_at(data, index, settings)
-    members = np.full((T, len(model.MEMBERS), R), np.nan)
+def _walk(data: Panel, settings: Settings, pool: ThreadPoolExecutor) -> Trace:
+    plain = _plain_walk(data, settings)
+    members = np.full((len(plain), len(model.MEMBERS), plain.shape[2]), np.nan)
     jobs = {
         index: pool.submit(_members_at, data, plain, index, settings)
-        for index in range(T)
-        if _known_years(data, index, settings) >= first
+        for index in range(len(plain))
+        if _known_years(data, index, settings) >= FIRST_INNER
     }
     for index, job in jobs.items():
         members[index] = job.result()
     return Trace(plain, members)
+
+
+def _plain_walk(data: Panel, settings: Settings) -> Floats:
+    T, R = data.Y.shape
+    plain = np.full((T, len(plain_forecasts.NAMES), R), np.nan)
+    for index in range(settings.yield_lag, T):
+        plain[index] = plain_at(data, index, settings)
+    return plain
 
 
 def plain_at(data: Panel, index: int, settings: Settings) -> Floats:
@@ -317,7 +322,7 @@ def _null(
     One seed a member and fewer, larger trees on both sides.
     """
     quick = replace(settings, seeds=1, trees=max(settings.trees // NULL_HASTE, 1))
-    plain = _walk(data, quick, len(data.years) + 1, pool).plain
+    plain = _plain_walk(data, settings)
     random = np.random.default_rng([settings.seed, 7])
     orders = [np.arange(len(data.years))]
     orders += [random.permutation(len(data.years)) for _ in range(permutations)]

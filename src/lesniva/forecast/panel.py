@@ -56,7 +56,6 @@ def panel(
     crop: str,
     cutoff: str,
     predictors: Sequence[str] | None = None,
-    through: int | None = None,
 ) -> Panel:
     """Align the rows of one crop and one cut-off.
 
@@ -72,8 +71,6 @@ def panel(
     predictors
         Columns of `features` to use; by default all numeric ones but the key, ``qa_*`` and those
         already relative to a climatology (``*_anom``, ``*_vci``).
-    through
-        Last year of the panel; by default the last one in either table.
 
     Raises
     ------
@@ -87,9 +84,6 @@ def panel(
     yield_rows = _of_crop(yields, crop, "yields")
     names = _predictors(feature_rows, predictors)
     _check(feature_rows, yield_rows, names)
-    if through is not None:
-        feature_rows = feature_rows[feature_rows["year"] <= through]
-        yield_rows = yield_rows[yield_rows["year"] <= through]
     known = yield_rows.dropna(subset=["yield_t_ha"])
     if known.empty:
         raise NoDataError(
@@ -97,8 +91,7 @@ def panel(
         )
     every = pd.concat([known[["adm_id", "year"]], feature_rows[["adm_id", "year"]]])
     adm_ids = tuple(sorted(every["adm_id"].astype(str).unique()))
-    last = int(every["year"].max()) if through is None else through
-    years = np.arange(int(known["year"].min()), last + 1, dtype=np.int64)
+    years = np.arange(int(known["year"].min()), int(every["year"].max()) + 1, dtype=np.int64)
     area = "area_ha" if "area_ha" in known else None
     return Panel(
         crop=crop,
