@@ -6,7 +6,7 @@ Reflectance may be slightly negative after the provider's offset, so that a rati
 range: a value outside the valid range, or on a vanishing denominator, is missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,7 +180,7 @@ INDICES: Mapping[str, Index] = {
 """Every index by name."""
 
 
-def bands_of(names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+def bands_of(names: Sequence[str]) -> tuple[str, ...]:
     """Bands that some indices need, each once.
 
     Raises
@@ -188,10 +188,15 @@ def bands_of(names: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     InputError
         For a name that is no index.
     """
+    return tuple(dict.fromkeys(band for spec in _known(names) for band in spec.bands))
+
+
+def _known(names: Sequence[str]) -> list[Index]:
+    """Look indices up by name; all unknown names make one error."""
     unknown = [name for name in names if name not in INDICES]
     if unknown:
         raise InputError(f"unknown index {', '.join(unknown)}: use one of {', '.join(INDICES)}")
-    return tuple(dict.fromkeys(band for name in names for band in INDICES[name].bands))
+    return [INDICES[name] for name in names]
 
 
 def scaled(
@@ -212,9 +217,14 @@ def scaled(
         (y, x), True where the observation is usable.
     out
         (y, x) int16, filled with index × `INDEX_SCALE`, missing `NODATA_INT16`.
+
+    Raises
+    ------
+    InputError
+        For a name that is no index.
     """
-    index = INDICES[name]
-    index.kernel(*(bands[band] for band in index.bands), clear, out)
+    (spec,) = _known([name])
+    spec.kernel(*(bands[band] for band in spec.bands), clear, out)
 
 
 def index(name: str, cube: xr.Dataset, *, clear: xr.DataArray | None = None) -> xr.DataArray:
@@ -233,11 +243,26 @@ def index(name: str, cube: xr.Dataset, *, clear: xr.DataArray | None = None) -> 
     -------
     xarray.DataArray
         float32, NaN where missing, with attributes of its own (a band's are not handed on).
+
+    Raises
+    ------
+    InputError
+        For a name that is no index, or bands that the cube does not have.
     """
-    spec = INDICES[name]
-    bands = [_to_dn(cube[band]) for band in spec.bands]
-    shape = bands[0].shape
-    usable = np.ones(shape, dtype=bool) if clear is None else np.asarray(clear, dtype=bool)
+    (spec,) = _known([name])
+    missing = [band for band in spec.bands if band not in cube]
+    if missing:
+        raise InputError(
+            f"{name} needs {', '.join(spec.bands)}; the cube lacks {', '.join(missing)}"
+        )
+    template = cube[spec.bands[0]].transpose(..., "y", "x")
+    bands = [_to_dn(cube[band].transpose(*template.dims)) for band in spec.bands]
+    shape = template.shape
+    usable = (
+        np.ones(shape, dtype=bool)
+        if clear is None
+        else np.ascontiguousarray(clear.transpose(*template.dims), dtype=bool)
+    )
     out = np.empty(shape, dtype=np.int16)
     flat = (-1, *shape[-2:])
     layers = zip(*(a.reshape(flat) for a in (*bands, usable, out)), strict=True)
@@ -250,7 +275,6 @@ def index(name: str, cube: xr.Dataset, *, clear: xr.DataArray | None = None) -> 
         "formula": spec.formula,
         "references": spec.reference,
     }
-    template = cube[spec.bands[0]]
     return xr.DataArray(values, coords=template.coords, dims=template.dims, name=name, attrs=attrs)
 
 

@@ -195,6 +195,11 @@ def _warped(
     result = np.full(geobox.shape, np.nan, dtype=np.float32)
     try:
         with rasterio.open(path, driver="GTiff") as file:
+            if file.crs is None:
+                raise InputError(
+                    f"the {what} raster {path} cannot be placed: it states no coordinate system; "
+                    "give it one"
+                )
             reproject(
                 rasterio.band(file, 1),
                 result,
