@@ -83,7 +83,17 @@ def fingerprint(**parameters: Any) -> str:
 
 
 def reusable(folder: Path, print_: str) -> bool:
-    """Tell whether `folder` holds a whole archive of these parameters."""
+    """Tell whether `folder` holds a whole archive of these parameters.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        When `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise EnvironmentFaultError(
+            f"cannot write the archive to {folder}: it is a file; choose another folder"
+        )
     manifest = _read_json(folder / MANIFEST)
     if manifest is None or manifest.get("fingerprint") != print_:
         return False
@@ -112,23 +122,13 @@ def write_archive(folder: Path, plan: Plan, *, workers: int) -> Path:
     EnvironmentFaultError
         When a file cannot be written. What is whole stays, the next call goes on from there.
     """
-    if folder.exists() and not folder.is_dir():
-        raise EnvironmentFaultError(
-            f"cannot write the archive to {folder}: it is a file; choose another folder"
-        )
-    (folder / MANIFEST).unlink(missing_ok=True)
+    _clear_away(folder, plan)
     scenes = folder / "scenes"
-    wanted = {item_id(acquisition) for acquisition in plan.acquisitions}
-    for old in scenes.glob("S2?_*_SYN"):
-        if old.name not in wanted:
-            shutil.rmtree(old)
     missing = [a for a in plan.acquisitions if not _is_whole(scenes / item_id(a), plan.fingerprint)]
     total = len(missing) + len(plan.extras)
     with progress(plan.title, total) as advance, ThreadPoolExecutor(workers) as pool:
         tasks = [pool.submit(_write_scene, scenes, plan, acquisition) for acquisition in missing]
-        tasks += [
-            pool.submit(_write_extra, folder / name, write) for name, write in plan.extras.items()
-        ]
+        tasks += [pool.submit(write, folder / name) for name, write in plan.extras.items()]
         try:
             for task in as_completed(tasks):
                 task.result()
@@ -226,9 +226,17 @@ def _write_scene(scenes: Path, plan: Plan, acquisition: Acquisition) -> None:
     write_json(_item_path(scenes, acquisition), _item(plan, scene, sizes))
 
 
-def _write_extra(path: Path, write: Callable[[Path], None]) -> None:
-    if not path.exists():
-        write(path)
+def _clear_away(folder: Path, plan: Plan) -> None:
+    """Remove the manifest, and what an archive of other parameters left behind."""
+    old = _read_json(folder / MANIFEST) or {"files": {}}
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in old["files"]:
+        if name.startswith("truth/") and name not in plan.extras:
+            (folder / "truth" / Path(name).name).unlink(missing_ok=True)
+    wanted = {item_id(acquisition) for acquisition in plan.acquisitions}
+    for scene in (folder / "scenes").glob("S2?_*_SYN"):
+        if scene.name not in wanted:
+            shutil.rmtree(scene)
 
 
 def _item_path(scenes: Path, acquisition: Acquisition) -> Path:

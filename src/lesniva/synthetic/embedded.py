@@ -25,7 +25,7 @@ from lesniva.synthetic.forest import (
 )
 from lesniva.synthetic.landscape import Grid
 from lesniva.synthetic.scenes import acquisitions
-from lesniva.synthetic.season import LIPETSK
+from lesniva.synthetic.season import LIPETSK, year_of
 from lesniva.synthetic.spectra import BANDS
 
 FOREST_GRID: Final = Grid(32637, 545760, 5817000, 10, 1024, 1024)
@@ -101,13 +101,11 @@ def write_forest_archive(
     if reusable(folder, print_):
         return folder / CATALOG
     first, last = period(start, end)
-    year, final = (
-        int(date.astype("datetime64[Y]").astype(np.int64)) + 1970 for date in (first, last)
-    )
+    year, final = year_of(first), year_of(last)
     if final < year + 2:
         raise InputError(
-            f"a forest archive from {start} to {end} was asked for; two years of history and one of "
-            "events are needed: end it later"
+            f"a forest archive from {start} to {end} was asked for; two years of history and one "
+            "of events are needed: end it later"
         )
     grid = Grid(FOREST_GRID.epsg, FOREST_GRID.left, FOREST_GRID.top, 10, size, size)
     land, truth = plant(

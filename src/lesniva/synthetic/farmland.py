@@ -37,6 +37,7 @@ from lesniva.synthetic.season import (
     logistic,
     simulate_weather,
     trailing_mean,
+    year_of,
 )
 from lesniva.synthetic.spectra import (
     AUTUMN_LEAF,
@@ -99,7 +100,7 @@ YIELD_T_HA: Final = {
 }
 """Mean yields of the middle year, t/ha, for the crops with statistics."""
 
-WEIGHT_BASIS: Final = "after cleaning and drying"
+WEIGHT_BASIS: Final = "after_processing"
 """How the statistics weigh a harvest."""
 
 SPREAD: Final = 0.15
@@ -589,7 +590,7 @@ def _field_cover(
     """Share of green and of straw by unit: the crop of the year, or the wheat of the next."""
     days = growth.weather.days
     today = np.clip(growth.weather.at(date) - fields.shift, 0, days.size - 1)
-    year = int(date.astype("datetime64[Y]").astype(np.int64)) + 1970
+    year = year_of(date)
     column = year - int(growth.years[0])
     row = np.arange(fields.cover.size)
     last = growth.years.size - 1

@@ -49,6 +49,7 @@ from lesniva.synthetic.season import (
     degree_days,
     logistic,
     simulate_weather,
+    year_of,
 )
 from lesniva.synthetic.spectra import (
     AUTUMN_LEAF,
@@ -77,6 +78,9 @@ GREEN_UP_DEGREE_DAYS: Final = 95.0
 LEAF_OUT_DAYS: Final = 3.5
 LEAF_FALL_DAYS: Final = 4.5
 """Time constants of the logistic curves of leaves coming and falling, days."""
+
+SHADED_SNOW: Final = 0.6
+"""Brightness of snow under trees relative to open snow."""
 
 LEAF_FALL_DAY: Final = 280
 """Mean day of the year at which half of the leaves are down (7 October)."""
@@ -531,12 +535,13 @@ def _surface(
     leaf, autumn = _leaves(date, season, units.shift)
     grass = _grass(date, season, supply)
     floor = mix(0.55 * grass, GRASS, LEAFLESS)
-    floor = mix(snow, SNOW, floor)
+    # Snow between trees lies in their shade.
+    floor = mix(snow, SHADED_SNOW * SNOW, floor)
     elevation = np.deg2rad(sun(date, climate.latitude)[0])
     # A low sun leaves more of a rough canopy in its own shade.
     lit = np.float32(0.86 + 0.14 * np.sin(elevation) / np.sin(np.deg2rad(60)))
 
-    needles = mix(0.35 * branches, SNOW, CONIFER * (0.94 + 0.06 * grass))
+    needles = mix(0.18 * branches, SNOW, CONIFER * (0.94 + 0.06 * grass))
     dry_leaf = mix(np.clip(autumn + 0.15 * (1 - supply), 0, 1), AUTUMN_LEAF, BROADLEAF)
     twigs = mix(0.25 * branches, SNOW, mix(0.55, LEAFLESS, floor))
     broad = mix(leaf, dry_leaf, twigs)
@@ -560,7 +565,7 @@ def _surface(
 
 def _leaves(date: np.datetime64, season: _Season, shift: Floats) -> tuple[Floats, Floats]:
     """Share of leaves out and share of them turned, by unit."""
-    year = int(date.astype("datetime64[Y]").astype(np.int64)) + 1970
+    year = year_of(date)
     since_out = float((date - season.green_up[year]) / DAY) - shift
     since_fall = float((date - season.leaf_fall[year]) / DAY) + 0.4 * shift
     leaf = logistic(since_out / LEAF_OUT_DAYS) * logistic(-since_fall / LEAF_FALL_DAYS)
@@ -569,7 +574,7 @@ def _leaves(date: np.datetime64, season: _Season, shift: Floats) -> tuple[Floats
 
 def _grass(date: np.datetime64, season: _Season, supply: float) -> float:
     """Greenness of open ground 0…1: earlier than the leaves, browner in drought."""
-    year = int(date.astype("datetime64[Y]").astype(np.int64)) + 1970
+    year = year_of(date)
     since_out = float((date - season.green_up[year]) / DAY) + 8
     since_fall = float((date - season.leaf_fall[year]) / DAY) - 14
     green = logistic(since_out / 6) * logistic(-since_fall / 8)
@@ -589,7 +594,7 @@ def _field(
     fields: npt.NDArray[np.bool_],
 ) -> tuple[Floats, Floats]:
     """Denser and thinner parts of the fields: soil, crop, straw after it ripens, snow."""
-    year = int(date.astype("datetime64[Y]").astype(np.int64)) + 1970
+    year = year_of(date)
     crop = units.crops[fields, year - units.first_year]
     since = float((date - season.green_up[year]) / DAY) - 0.5 * units.shift[fields]
     growth = logistic((since - FIELD_DAYS[crop, 0]) / 7)

@@ -55,8 +55,10 @@ OFFSET_DN: Final = 1000
 REVISIT_DAYS: Final = 5
 """Days between passes on one relative orbit with two satellites."""
 
-NOISE_RELATIVE: Final = 0.008
-"""Standard deviation of a pixel's own noise, share of its reflectance."""
+FINE_NOISE: Final = 0.008
+COARSE_NOISE: Final = 0.018
+"""Standard deviation of a pixel's own noise, share of its reflectance: sensor, registration,
+neighbourhood. Less in the finer bands, which make up most of an archive's bytes."""
 
 NOISE_ABSOLUTE: Final = 0.0006
 """The part that does not depend on brightness, reflectance."""
@@ -217,7 +219,7 @@ def draw(
     gain *= 1 + (0.012 if acquisition.orbit % 2 else -0.012)
     path = 0.0025 * rng.standard_normal() * PATH_ERROR
     path = path + 0.0006 * rng.standard_normal(len(BANDS))
-    noise = rng.integers(1, 2**62, size=len(BANDS), dtype=np.uint64)
+    seeds = rng.integers(1, 2**62, size=len(BANDS), dtype=np.uint64)
     dn = {}
     for band in bands:
         index = BANDS.index(band)
@@ -247,7 +249,8 @@ def draw(
             np.float32(gain[index]),
             np.float32(path[index]),
             np.float32(acquisition.offset_dn),
-            noise[index],
+            np.float32(FINE_NOISE if fine else COARSE_NOISE),
+            seeds[index],
         )
     return Scene(acquisition, dn, scl)
 
@@ -413,6 +416,7 @@ def _draw_band(
     gain: np.float32,
     path: np.float32,
     offset: np.float32,
+    noise: np.float32,
     seed: np.uint64,
 ) -> None:
     """Fill `out` with DN; the sky has pixels ``2 ** sky_shift`` times as large."""
@@ -453,7 +457,7 @@ def _draw_band(
                 + np.int32(state >> np.uint64(48))
             )
             normal = (np.float32(total) * np.float32(1 / 65536) - np.float32(2)) * np.float32(1.732)
-            value += normal * (np.float32(NOISE_RELATIVE) * value + np.float32(NOISE_ABSOLUTE))
+            value += normal * (noise * value + np.float32(NOISE_ABSOLUTE))
             value += thick * (cloud_white - value) + path
             number = value * np.float32(DN_PER_REFLECTANCE) + offset + np.float32(0.5)
             out[i, j] = np.uint16(min(max(number, one), np.float32(65535)))

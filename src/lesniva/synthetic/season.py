@@ -139,6 +139,11 @@ def day_of_year(days: Days) -> npt.NDArray[np.int64]:
     return np.asarray((days.astype("datetime64[D]") - new_year).astype(np.int64) + 1)
 
 
+def year_of(date: np.datetime64) -> int:
+    """Calendar year of a date."""
+    return int(date.astype("datetime64[Y]").astype(np.int64)) + 1970
+
+
 def solar_declination(doy: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Declination of the sun, radians (Cooper 1969)."""
     return np.asarray(np.deg2rad(23.45) * np.sin(2 * np.pi * (284 + np.asarray(doy)) / 365))
