@@ -26,8 +26,11 @@ from lesniva.conventions import EQUAL_AREA_CRS, Status, from_day_number
 NAMESPACE = uuid.UUID("6f9d3c4a-0c53-5f0e-9a3b-1c2f7f1d8e55")
 """Alert ids are UUIDv5 in this name space."""
 
-OPEN = (Status.LOW, Status.CONFIRMED, Status.WINTER_EARLY)
+OPEN = (Status.LOW, Status.CONFIRMED, Status.WINTER_EARLY, Status.REARMED)
 """States of a pixel that belongs to an alert."""
+
+SURE = (Status.CONFIRMED, Status.REARMED)
+"""States of a confirmed change; one that has lasted a year is watched again, and stays on record."""
 
 MAX_GAP_DAYS = 45
 """Neighbours whose first anomalies lie further apart are two events."""
@@ -181,7 +184,7 @@ def _alert(
 ) -> dict[str, Any]:
     first = members.sort_values(["first_anomaly", "row", "col"]).iloc[0]
     seed = f"{grid_id}/{first['row']}/{first['col']}/{first['first_anomaly']}"
-    confirmed = members["confirmed"][members["status"] == Status.CONFIRMED]
+    confirmed = members["confirmed"][members["status"].isin([int(status) for status in SURE])]
     is_confirmed = len(confirmed) >= 0.99 * min_pixels
     return {
         "alert_id": str(uuid.uuid5(NAMESPACE, seed)),

@@ -135,6 +135,44 @@ def demo(
         typer.echo(line)
 
 
+@aoi_app.command("import")
+def aoi_import(
+    source: Annotated[Path, typer.Argument(help="GeoJSON, GeoPackage or Shapefile, any CRS.")],
+    out: Annotated[Path, typer.Option(help="Area file to write (.geojson).")],
+    layer: Annotated[str | None, typer.Option(help="Layer, where the file has several.")] = None,
+    id: Annotated[str | None, typer.Option(help="Id of the area; from the file name.")] = None,  # noqa: A002 the word users type
+    name_en: Annotated[str | None, typer.Option(help="Name of the area.")] = None,
+    name_ru: Annotated[str | None, typer.Option(help="The same in Russian.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with district ids.")] = None,
+    name_column: Annotated[str | None, typer.Option(help="Column with district names.")] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(help="Known names, ids and areas: an area file or a CSV table."),
+    ] = None,
+    credit: Annotated[str | None, typer.Option(help="Source and licence to keep.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of an old Shapefile's texts.")] = None,
+) -> None:
+    """Turn a boundary file into a checked area file, and report on it."""
+    from lesniva import aoi
+
+    area, report = aoi.import_boundaries(
+        source,
+        layer=layer,
+        encoding=encoding,
+        id=id,
+        name_en=name_en,
+        name_ru=name_ru,
+        id_column=id_column,
+        name_column=name_column,
+        known=known,
+        credit=credit,
+    )
+    aoi.save(area, out)
+    for line in report.lines():
+        typer.echo(line)
+    typer.echo(f"written: {out}")
+
+
 def _tell(report: Any) -> None:
     """Say what a run did, in plain words."""
     for line in report.lines():

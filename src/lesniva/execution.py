@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -59,6 +59,10 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
     if scheduler == SYNCHRONOUS:
         yield None
         return
+    import dask
+
+    # has to be said before the import; what a user should know, we say ourselves
+    dask.config.set({"logging.distributed": "error"})
     from distributed import Client
 
     with _local_cluster() if scheduler is None else nullcontext(scheduler) as address:
@@ -91,6 +95,32 @@ def _local_cluster() -> AbstractContextManager[Any]:
     except (OSError, TimeoutError, RuntimeError) as error:
         raise EnvironmentFaultError(f"the local Dask cluster does not start: {error}") from error
     return local
+
+
+RunTasks = Callable[..., "Outcome[Any]"]
+"""`run_tasks` with its client already chosen."""
+
+
+@contextmanager
+def engine(scheduler: str | None = None) -> Iterator[RunTasks]:
+    """Give `run_tasks` on a cluster that starts when the first task comes.
+
+    Parameters
+    ----------
+    scheduler
+        As in `cluster`.
+    """
+    with ExitStack() as stack:
+        clients: list[Any] = []
+
+        def run(
+            function: Callable[..., Result], tasks: Mapping[str, Mapping[str, Any]], *, title: str
+        ) -> Outcome[Result]:
+            if tasks and not clients:
+                clients.append(stack.enter_context(cluster(scheduler)))
+            return run_tasks(clients[0] if clients else None, function, tasks, title=title)
+
+        yield run
 
 
 def run_tasks(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import xarray as xr
 
 from lesniva.errors import EnvironmentFaultError, InputError, LockedError
@@ -157,17 +158,28 @@ def _check(attributes: Mapping[str, Any], identity: Mapping[str, Any], folder: P
         )
 
 
-def scenes(ledger: Ledger) -> dict[str, list[str]]:
-    """Scenes that each block's state has seen, by block key, on the branch of this run."""
+@dataclass(frozen=True)
+class Seen:
+    """What the state of a block has seen."""
+
+    scenes: frozenset[str]
+    """Ids of the scenes."""
+    last_day: np.datetime64
+    """Newest day (``datetime64[D]``)."""
+
+
+def seen(ledger: Ledger) -> dict[str, Seen]:
+    """Tell what each block's state has seen, by block key, on the branch of this run."""
     import zarr
 
     store = _repository(ledger).readonly_session(RUN).store
-    root = zarr.open_group(store, mode="r")
-    seen: dict[str, list[str]] = {}
-    for grid_id, grid in root.groups():
+    blocks: dict[str, Seen] = {}
+    for grid_id, grid in zarr.open_group(store, mode="r").groups():
         for name, block in grid.groups():
-            seen[f"{grid_id}/{name}"] = [str(scene) for scene in block.attrs["scenes"]]  # type: ignore[union-attr]
-    return seen
+            attributes: dict[str, Any] = block.attrs.asdict()
+            last_day = np.datetime64(attributes["last_day_seen"], "D")
+            blocks[f"{grid_id}/{name}"] = Seen(frozenset(attributes["scenes"]), last_day)
+    return blocks
 
 
 def read_block(
@@ -178,7 +190,7 @@ def read_block(
     Parameters
     ----------
     key
-        Key of a block that has a state (`scenes` lists them).
+        Key of a block that has a state (`seen` lists them).
     branch
         `RUN` for the run at work, `MAIN` for the last whole run.
     names
@@ -190,7 +202,7 @@ def read_block(
     return loaded
 
 
-def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, scenes: list[str]) -> None:
+def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> None:
     """Commit the state of one block and the scenes that led to it, together.
 
     Parameters
@@ -199,12 +211,14 @@ def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, scenes: list[str
         Key of the block.
     state
         Dims ``y, x`` (and small ones); written as one chunk an array.
-    scenes
-        Ids of all items the state has seen.
+    seen
+        All that the state has seen.
     """
     with filelock.FileLock(ledger.folder / "commit.lock"):
         session = _repository(ledger).writable_session(RUN)
-        whole = state.assign_attrs(scenes=scenes)
+        # texts have no place in the Zarr standard yet; what coordinates say is in the code
+        texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
+        whole = state.drop_vars(texts).assign_attrs(scenes=sorted(seen.scenes), last_day_seen=str(seen.last_day))
         encoding = {name: {"chunks": whole[name].shape} for name in whole.data_vars}
         whole.to_zarr(
             session.store, group=key, mode="w", consolidated=False, zarr_format=3, encoding=encoding

@@ -6,7 +6,7 @@ returns a few numbers. `pipeline` says in which order tasks run.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from lesniva import aoi, change, composites, cube, indices, ledger, masks, zonal
-from lesniva.conventions import NODATA_INT16, Status, from_day_number
+from lesniva.conventions import NODATA_INT16, Status
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
 
@@ -31,6 +32,19 @@ READ_THREADS = 4
 
 INSIDE = {"y": slice(HALO, -HALO), "x": slice(HALO, -HALO)}
 """The block without its halo."""
+
+N_STRATA = len(change.AMPLITUDE_EDGES) + 1
+"""Strata of equal seasonality that scenes are corrected by."""
+
+COUNTS = {
+    "residuals": ("time", "stratum", "residual_bin"),
+    "z": ("time", "stratum", "z_bin"),
+    "sigma": ("stratum", "sigma_bin"),
+}
+"""Statistics of `change.scene_residuals` and their dims."""
+
+OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share")
+"""Columns of the corrections that are the same for all strata of a scene."""
 
 WINTER_SPLIT = ((4, 1), (5, 10))
 """From 1 April to 10 May winter crops are green and summer crops are not there yet."""
@@ -77,17 +91,6 @@ class Observations:
     def dates(self) -> npt.NDArray[np.datetime64]:
         """``datetime64[D]`` of the slices."""
         return np.array([day.date for day in self.days], dtype="datetime64[D]")
-
-    def between(self, first: np.datetime64 | None, last: np.datetime64 | None) -> "Observations":
-        """Keep the slices after `first` and up to `last`."""
-        dates = self.dates
-        keep = np.ones(len(dates), dtype=bool)
-        if first is not None:
-            keep &= dates > first
-        if last is not None:
-            keep &= dates <= last
-        days = tuple(day for day, kept in zip(self.days, keep, strict=True) if kept)
-        return Observations(self.stack[keep], days, self.unreadable)
 
 
 def observe(
@@ -145,90 +148,221 @@ def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     return usable
 
 
-def monitor_block(
+@dataclass(frozen=True)
+class Watching:
+    """How a forest is watched; the same for all blocks of a job."""
+
+    how: Observing
+    history_end: np.datetime64
+    """Last day of the history."""
+    profile: str
+    """Key of `change.PROFILES`."""
+    cover: Path | None
+    """Raster of tree cover; without one the history tells what is forest."""
+    min_cover: float
+    """Least tree cover of a forest pixel, per cent."""
+
+
+def read_history(
     *,
-    book: ledger.Ledger,
     block: aoi.Block,
     grid: aoi.Grid,
     days: Sequence[cube.SolarDay],
-    seen: Sequence[str] | None,
-    how: Observing,
-    history_end: np.datetime64,
-    profile: str,
-    forest: Path | None,
-    min_cover: float,
+    watching: Watching,
+    out: Path,
 ) -> BlockReport:
-    """Bring the forest monitor of one block up to date and commit its state.
+    """Read the history of a block, fit it once, and count how each scene departs from the fit.
 
     Parameters
     ----------
     days
-        All solar days of the vegetation season over the block, rising; those in `seen` are not read again, unless a scene
-        comes late: then the block is replayed from its history.
-    seen
-        Ids of the scenes that the block's state has; None when there is no state yet.
+        Solar days of the history, rising.
+    out
+        ``.npz`` file for `fit_history`.
     """
-    known = set(seen or ())
-    new = [day for day in days if not known.issuperset(day.ids)]
-    if not new:
-        return BlockReport()
     halo = replace(block, geobox=block.padded(HALO))
-    inside = aoi.inside(halo, grid)
-    if forest is not None:
-        inside &= masks.forest(forest, halo.geobox, min_cover=min_cover)
-    state = None if seen is None else ledger.read_block(book, block.key)
-    if state is not None:
-        observed = observe(new, halo.geobox, how, inside=inside)
-        if _comes_late(observed.dates, state):
-            state = None
-    if state is None:
-        observed = observe(days, halo.geobox, how, inside=inside)
-        state = _begin(
-            observed.between(None, history_end),
-            how.index,
-            inside,
-            profile=profile,
-            forest_is_known=forest is not None,
-        )
-        known = {name for day in observed.days for name in day.ids}
-    fresh = observed.between(max(history_end, _last_day(state)), None)
-    if fresh.days:
-        state = change.update(state, _labelled(fresh), fresh.dates, options=profile)
-    known.update(name for day in observed.days for name in day.ids)
-    ledger.write_block(book, block.key, state, scenes=sorted(known))
-    return BlockReport(len(observed.days), observed.unreadable)
+    watched = aoi.inside(halo, grid)
+    if watching.cover is not None:
+        watched &= masks.forest(watching.cover, halo.geobox, min_cover=watching.min_cover)
+    observed = observe(days, halo.geobox, watching.how, inside=watched)
+    if watching.cover is None:
+        low, _ = composites.percentile_range(observed.stack, low=0.2, high=0.8)
+        watched &= masks.forest_from_history(watching.how.index, indices.from_scaled(low))
+        observed.stack[:, ~watched] = NODATA_INT16
+    model = change.fit(_labelled(observed.stack), observed.dates)
+    saved = _save_observed(out, observed, model, watching, watched=watched)
+    return BlockReport(len(observed.days), observed.unreadable, {"history": saved})
 
 
-def _comes_late(dates: npt.NDArray[np.datetime64], state: xr.Dataset) -> bool:
-    return bool((dates <= _last_day(state)).any())
-
-
-def _last_day(state: xr.Dataset) -> np.datetime64:
-    return np.datetime64(from_day_number([state.attrs["last_day"]])[0])
-
-
-def _begin(
-    history: Observations,
-    index: str,
-    inside: npt.NDArray[np.bool_],
+def fit_history(
     *,
-    profile: str,
-    forest_is_known: bool,
-) -> xr.Dataset:
-    """Fit the history of a block and start its monitor."""
-    if not forest_is_known:
-        low, _ = composites.percentile_range(history.stack, low=0.2, high=0.8)
-        inside = inside & masks.forest_from_history(index, indices.from_scaled(low))
-        history = replace(history, stack=np.where(inside, history.stack, NODATA_INT16))
-    model = change.fit(_labelled(history), history.dates)
-    status = np.where(inside, model["status"].values, np.uint8(Status.NOT_FOREST))
+    book: ledger.Ledger,
+    block: aoi.Block,
+    history: Path,
+    corrections: Path,
+    watching: Watching,
+) -> BlockReport:
+    """Fit the history of a block once its scenes are corrected, and commit the monitor's start."""
+    with np.load(history) as saved:
+        stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
+        dates, watched, scenes = saved["dates"], saved["watched"], saved["scenes"]
+    shifts = read_corrections(corrections, dates)
+    model = change.fit(change.corrected(stack, strata, shifts), dates)
+    status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
     model["status"] = model["status"].copy(data=status)
-    falls = indices.INDICES[index].falls_with_damage
-    return change.start(model, channel=index, decrease=falls, options=profile)
+    index = indices.INDICES[watching.how.index]
+    state = change.start(
+        model, channel=index.name, decrease=index.falls_with_damage, options=watching.profile
+    )
+    seen = ledger.Seen(frozenset(scenes.tolist()), watching.history_end)
+    ledger.write_block(book, block.key, state, seen=seen)
+    history.unlink()
+    return BlockReport()
 
 
-def _labelled(observed: Observations) -> xr.DataArray:
-    return xr.DataArray(observed.stack, dims=("time", "y", "x"))
+def read_new(
+    *,
+    book: ledger.Ledger,
+    block: aoi.Block,
+    days: Sequence[cube.SolarDay],
+    watching: Watching,
+    out: Path,
+) -> BlockReport:
+    """Read the new days of a block, and count how each scene departs from the model.
+
+    Parameters
+    ----------
+    days
+        Solar days after the last one the state has seen, rising.
+    out
+        ``.npz`` file for `update_monitor`.
+    """
+    state = ledger.read_block(book, block.key, names=("coefficients", "sigma", "status"))
+    watched = state["status"].values < Status.NOT_FOREST
+    observed = observe(days, block.padded(HALO), watching.how, inside=watched)
+    saved = _save_observed(out, observed, state, watching, watched=watched)
+    return BlockReport(len(observed.days), observed.unreadable, {"new": saved})
+
+
+def update_monitor(
+    *,
+    book: ledger.Ledger,
+    block: aoi.Block,
+    seen: ledger.Seen,
+    new: Path,
+    corrections: Path,
+    watching: Watching,
+) -> BlockReport:
+    """Feed the monitor of a block with its new days, and commit its state."""
+    with np.load(new) as saved:
+        stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
+        dates, scenes = saved["dates"], saved["scenes"]
+    if len(dates):
+        state = change.update(
+            ledger.read_block(book, block.key),
+            stack,
+            dates,
+            corrections=read_corrections(corrections, dates),
+            strata=strata,
+            options=watching.profile,
+        )
+        now = ledger.Seen(seen.scenes | frozenset(scenes.tolist()), dates[-1])
+        ledger.write_block(book, block.key, state, seen=now)
+    new.unlink()
+    return BlockReport()
+
+
+def _save_observed(
+    out: Path,
+    observed: Observations,
+    model: xr.Dataset,
+    watching: Watching,
+    *,
+    watched: npt.NDArray[np.bool_],
+) -> Path:
+    """Keep a stack for the second half of the work, with what its scenes say all together."""
+    strata = change.amplitude_strata(change.seasonal_amplitude(model))
+    inner = {"time": slice(None), **INSIDE}
+    counts = change.scene_residuals(
+        model.isel(INSIDE),
+        _labelled(observed.stack).isel(inner),
+        observed.dates,
+        strata.isel(INSIDE),
+        n_strata=N_STRATA,
+        decrease=indices.INDICES[watching.how.index].falls_with_damage,
+    )
+    scenes = [name for day in observed.days for name in day.ids]
+    out = _name_of(out, observed)
+    with whole_file(out) as temporary:
+        np.savez(
+            temporary,
+            stack=observed.stack,
+            dates=observed.dates,
+            scenes=np.array(scenes, dtype=np.str_),
+            strata=strata.values,
+            watched=watched,
+            **{f"count_{name}": counts[name].values for name in COUNTS},  # type: ignore[arg-type]
+        )
+    return out
+
+
+def corrections(paths: Iterable[Path], *, decrease: bool) -> pd.DataFrame:
+    """How the forests of the whole area depart from their models, scene by scene.
+
+    Parameters
+    ----------
+    paths
+        What `read_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
+    decrease
+        True where damage lowers the index.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``(time, stratum)``, columns as the variables of `change.correction`.
+    """
+    total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
+    for path in paths:
+        with np.load(path) as saved:
+            dates = saved["dates"]
+            counts = {name: saved[f"count_{name}"] for name in COUNTS}
+        for place, date in enumerate(dates):
+            of_date = total.setdefault(date, {})
+            for name, dims in COUNTS.items():
+                mine = counts[name][place] if "time" in dims else counts[name]
+                of_date[name] = of_date.get(name, 0) + mine
+    tables = [
+        change.correction(
+            xr.Dataset(
+                {
+                    name: (
+                        dims,
+                        total[date][name][np.newaxis] if "time" in dims else total[date][name],
+                    )
+                    for name, dims in COUNTS.items()
+                },
+                coords={"time": np.array([date], dtype="datetime64[ns]")},
+                attrs={"decrease": int(decrease)},
+            )
+        ).to_dataframe(dim_order=["time", "stratum"])
+        for date in sorted(total)
+    ]
+    return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def read_corrections(path: Path, dates: npt.NDArray[np.datetime64]) -> xr.Dataset:
+    """Corrections of some days, as `change.update` wants them, from the file of all."""
+    table = pd.read_parquet(path).loc[pd.DatetimeIndex(dates)].to_xarray()
+    of_scene = [name for name in OF_SCENE if name in table]
+    return table.assign({name: table[name].isel(stratum=0) for name in of_scene})
+
+
+def _labelled(stack: npt.NDArray[np.int16]) -> xr.DataArray:
+    return xr.DataArray(stack, dims=("time", "y", "x"))
+
+
+def _plane(values: npt.NDArray[Any]) -> xr.DataArray:
+    return xr.DataArray(values, dims=("y", "x"))
 
 
 def cropland_block(

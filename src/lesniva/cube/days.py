@@ -36,6 +36,8 @@ class Scene:
     platform: str | None
     processing: tuple[str, str]
     """Baseline and time of processing; the larger is the newer."""
+    href: str | None = None
+    """Address of the STAC item; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _scene(item: pystac.Item, files: Mapping[str, str]) -> Scene:
         tile=None if tile is None else str(tile).removeprefix("MGRS-"),
         platform=properties.get("platform"),
         processing=(str(baseline or ""), str(properties.get("s2:generation_time") or "")),
+        href=item.get_self_href(),
     )
 
 

@@ -1,0 +1,55 @@
+"""The journeys, a page each.
+
+::
+
+    aoi → sources → cube → masks → indices ─┬→ change   → alerts   ─┬→ publish
+                                            └→ features → forecast ─┘
+
+`forest.monitor_forest`, `harvest.forecast_harvest` and `composite.composite` say what happens in
+which order; what happens to one block is in `lesniva.tasks`. `place` finds area, blocks and scenes,
+`running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came out, and
+`planning` says beforehand what a run would do.
+"""
+
+from pathlib import Path
+
+from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
+from lesniva.pipeline.composite import composite
+from lesniva.pipeline.forest import monitor_forest
+from lesniva.pipeline.harvest import forecast_harvest
+from lesniva.pipeline.planning import check, plan
+from lesniva.pipeline.running import Report
+
+__all__ = [
+    "Report",
+    "check",
+    "composite",
+    "forecast_harvest",
+    "monitor_forest",
+    "plan",
+    "run",
+]
+
+
+def run(job: AnyPipeline, out: Path, *, scheduler: str | None = None) -> Report:
+    """Run a job: the journey its file asks for.
+
+    Parameters
+    ----------
+    job
+        From `config.read`.
+    out
+        Output folder; holds the job's state too, so that the next run goes on from here.
+    scheduler
+        Address of a Dask scheduler, or `execution.SYNCHRONOUS`; a local cluster when not given.
+
+    Raises
+    ------
+    LesnivaError
+        What stands in the way; nothing half-written is left, and the next run goes on.
+    """
+    if isinstance(job, ForestPipeline):
+        return monitor_forest(job, out, scheduler=scheduler)
+    if isinstance(job, HarvestPipeline):
+        return forecast_harvest(job, out, scheduler=scheduler)
+    return composite(job, out, scheduler=scheduler)

@@ -1,0 +1,308 @@
+"""The forest journey: scenes → index → change → alerts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import xarray as xr
+
+from lesniva import (
+    alerts,
+    aoi,
+    change,
+    cube,
+    execution,
+    indices,
+    ledger,
+    masks,
+    publish,
+    tasks,
+)
+from lesniva.config import ForestPipeline
+from lesniva.errors import NoDataError
+from lesniva.pipeline.composite import latest_ndvi, put_composite
+from lesniva.pipeline.place import Place, find, observing
+from lesniva.pipeline.running import STATE, Report, note, run_cached, running, settings, stage
+from lesniva.pipeline.shelf import Shelf, close, put_raster, put_tables
+from lesniva.storage import whole_file
+
+FOREST_RASTERS = {
+    "status": "status",
+    "first_anomaly": "first_anomaly",
+    "last_normal": "last_normal",
+    "confirmed_on": "confirmed",
+    "probability": "probability",
+    "magnitude": "magnitude",
+}
+"""Published layer → variable of `change.events`."""
+
+
+LATE = np.timedelta64(30, "D")
+"""A scene that comes after younger ones were processed makes its blocks start anew from their
+history, unless it is older than this: then it is most likely a reprocessed copy of a known one."""
+
+
+def monitor_forest(job: ForestPipeline, out: Path, *, scheduler: str | None = None) -> Report:
+    """Watch the forests of an area: scenes → index → change → alerts.
+
+    Incremental: only scenes that the ledger does not have are read. State and ledger become
+    visible together, after the results are published.
+    """
+    with running(job, out) as report, execution.engine(scheduler) as run_tasks:
+        place, days = find(job, report)
+        days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
+        watching = _watching(job, days)
+        book = ledger.begin(out / STATE, identity=_identity(job, place, watching))
+        learned = _learn_history(report, run_tasks, place, book, watching, days)
+        watched = _watch(report, run_tasks, place, book, watching, days)
+        if not (learned or watched) and _is_published(job, book, out):
+            report.nothing_new = True
+            return report
+        with stage(report, "alerts"):
+            found = _alerts(job, place, book)
+        ndvi = latest_ndvi(report, run_tasks, place, days)
+        with stage(report, "publish"):
+            _publish(Shelf(job, report, place, days), book, found, ndvi)
+        _remember(book, report.run_id, found, settings(job))
+    return report
+
+
+def _watching(job: ForestPipeline, days: Sequence[cube.SolarDay]) -> tasks.Watching:
+    if not days:
+        raise NoDataError(
+            f"no scene lies in the season {job.monitor.season} (days of the year): "
+            "widen monitor.season or the period"
+        )
+    return tasks.Watching(
+        how=observing(job.monitor.index, days),
+        history_end=np.datetime64(job.monitor.history_end, "D"),
+        profile=job.monitor.profile,
+        cover=job.forest.cover,
+        min_cover=job.forest.min_cover,
+    )
+
+
+def _learn_history(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+) -> int:
+    """Fit the blocks that have no state, or must start anew for a late scene; say how many."""
+    seen = ledger.seen(book)
+    history = [day for day in days if day.date <= watching.history_end]
+    work = {
+        block.key: {
+            "block": block,
+            "grid": place.grid_of(block),
+            "days": past,
+            "watching": watching,
+        }
+        for block, over in place.days_by_block(days)
+        if (past := [day for day in over if day.date <= watching.history_end])
+        and (block.key not in seen or _has_late(over, seen[block.key]))
+    }
+    if not history:
+        raise NoDataError(
+            f"no scene before {watching.history_end} makes a history: "
+            "start the period earlier or end the history later"
+        )
+    stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
+    with stage(report, "fit"):
+        shifts = _correct(book, stacks.values(), watching)
+        fits = {
+            key: {
+                "book": book,
+                "block": work[key]["block"],
+                "history": path,
+                "corrections": shifts,
+                "watching": watching,
+            }
+            for key, path in stacks.items()
+        }
+        note(report, run_tasks(tasks.fit_history, fits, title="Fit history"))
+    return len(work)
+
+
+def _watch(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+) -> int:
+    """Feed each block's monitor with the days it has not seen; say for how many there were any."""
+    seen = ledger.seen(book)
+    work = {
+        block.key: {"book": book, "block": block, "days": new, "watching": watching}
+        for block, over in place.days_by_block(days)
+        if block.key in seen
+        and (new := [day for day in over if day.date > seen[block.key].last_day])
+    }
+    stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
+    with stage(report, "monitor"):
+        shifts = _correct(book, stacks.values(), watching)
+        updates = {
+            key: {
+                "book": book,
+                "block": work[key]["block"],
+                "seen": seen[key],
+                "new": path,
+                "corrections": shifts,
+                "watching": watching,
+            }
+            for key, path in stacks.items()
+        }
+        note(report, run_tasks(tasks.update_monitor, updates, title="Monitor forest"))
+    return len(work)
+
+
+def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
+    return any(
+        seen.last_day - LATE < day.date <= seen.last_day and not seen.scenes.issuperset(day.ids)
+        for day in over
+    )
+
+
+def _correct(book: ledger.Ledger, stacks: Iterable[Path], watching: tasks.Watching) -> Path:
+    """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
+    path = book.folder / "corrections.parquet"
+    falls = indices.INDICES[watching.how.index].falls_with_damage
+    table = tasks.corrections(stacks, decrease=falls)
+    if path.exists():
+        before = pd.read_parquet(path)
+        table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary)
+    return path
+
+
+def _identity(job: ForestPipeline, place: Place, watching: tasks.Watching) -> dict[str, Any]:
+    """List what the state of a monitor depends on."""
+    return {
+        "area": tasks.digest(shapely.to_wkb(place.area.outline, hex=True)),
+        "grid": job.grid.model_dump(mode="json"),
+        "index": watching.how.index,
+        "bands": list(watching.how.bands),
+        "forest_cover": None if job.forest.cover is None else job.forest.cover.name,
+        "min_cover": job.forest.min_cover,
+        **job.monitor.model_dump(mode="json", exclude={"index"}),
+    }
+
+
+def _monitored(
+    place: Place, grid: aoi.Grid, book: ledger.Ledger
+) -> Iterator[tuple[int, int, xr.Dataset]]:
+    """Row, column and monitor's findings of the blocks of a grid that have a state."""
+    known = ledger.seen(book)
+    for block in place.blocks:
+        if block.grid_id == grid.id and block.key in known:
+            state = ledger.read_block(book, block.key)
+            yield *place.offset(block), change.events(state, halo=tasks.INSIDE)
+
+
+def _alerts(job: ForestPipeline, place: Place, book: ledger.Ledger) -> alerts.Identified:
+    """Alerts of the whole area with their lasting ids, and what became of the former ones."""
+    parts = []
+    for grid in place.grids:
+        pixels = [
+            alerts.changed_pixels(events, first_row=row, first_col=col)
+            for row, col, events in _monitored(place, grid, book)
+        ]
+        if pixels:
+            table = pd.concat(pixels, ignore_index=True)
+            parts.append(
+                alerts.alerts(table, grid.id, grid.geobox, min_area_ha=job.alerts.min_area_ha)
+            )
+    if not parts:
+        raise NoDataError(
+            "no block has a forest model: no scene could be used; see the warnings above"
+        )
+    found = gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs="EPSG:4326")
+    return alerts.identify(alerts.with_district(found, place.districts), _former(book, "alerts"))
+
+
+def _former(book: ledger.Ledger, what: str) -> gpd.GeoDataFrame | None:
+    """Alerts or events that the last whole run left, None before the first."""
+    record = ledger.last_run(book)
+    if record is None:
+        return None
+    read = gpd.read_parquet if what == "alerts" else pd.read_parquet
+    return read(book.folder / record[what])
+
+
+def _remember(book: ledger.Ledger, run_id: str, found: alerts.Identified, settings: str) -> None:
+    """Commit the run, with the alerts and events that the next one starts from."""
+    before = _former(book, "events")
+    events = found.events.assign(run_id=run_id)
+    history = events if before is None else pd.concat([before, events], ignore_index=True)
+    record = {"alerts": f"alerts-{run_id}.parquet", "events": f"events-{run_id}.parquet"}
+    with whole_file(book.folder / record["alerts"]) as temporary:
+        found.alerts.to_parquet(temporary)
+    with whole_file(book.folder / record["events"]) as temporary:
+        history.to_parquet(temporary)
+    ledger.finish(book, run_id=run_id, record={**record, "settings": settings})
+    for what, name in record.items():
+        for stale in book.folder.glob(f"{what}-*.parquet"):
+            if stale.name != name:
+                stale.unlink()
+
+
+def _is_published(job: ForestPipeline, book: ledger.Ledger, out: Path) -> bool:
+    record = ledger.last_run(book)
+    return (
+        record is not None
+        and record["settings"] == settings(job)
+        and ledger.is_whole(book)
+        and not publish.verify(out)
+    )
+
+
+def _publish(
+    shelf: Shelf,
+    book: ledger.Ledger,
+    found: alerts.Identified,
+    ndvi: dict[str, Path],
+) -> None:
+    report, place = shelf.report, shelf.place
+    for grid in place.grids:
+        for name, variable in FOREST_RASTERS.items():
+            layer = publish.LAYERS[name]
+            blocks = (
+                (row, col, publish.encode(layer, events[variable].values))
+                for row, col, events in _monitored(place, grid, book)
+            )
+            put_raster(shelf, grid, name, layer, blocks)
+        put_composite(shelf, grid, "ndvi", ndvi)
+    table = found.alerts.sort_values(["date_max", "alert_id"], ignore_index=True)
+    put_tables(
+        shelf,
+        {"alerts": table},
+        key="alert_id",
+        tables={},
+        styles={"alerts": publish.alerts_style()},
+    )
+    confirmed = table[table["status"] == "confirmed"]
+    events = {str(event): int(n) for event, n in found.events["event"].value_counts().items()}
+    report.results |= {
+        "alerts": len(table),
+        "confirmed": len(confirmed),
+        "confirmed_ha": round(float(confirmed["area_ha"].sum()), 1),
+        "events": events,
+    }
+    since = ", ".join(f"{n} {event}" for event, n in sorted(events.items())) or "nothing changed"
+    report.words += [
+        (
+            f"{len(table)} alerts, {len(confirmed)} of them confirmed on "
+            f"{report.results['confirmed_ha']} ha"
+        ),
+        f"since the last run: {since}",
+    ]
+    close(shelf)
