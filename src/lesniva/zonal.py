@@ -17,6 +17,9 @@ from odc.geo.geobox import GeoBox
 
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16
 
+NEW_SEASON = 4
+"""Months from September to the end of the year: covers hold from one September to the next."""
+
 
 @dataclass(frozen=True)
 class Zones:
@@ -69,6 +72,7 @@ def zones(polygons: gpd.GeoDataFrame, geobox: GeoBox) -> Zones:
         if len(local)
         else pd.DataFrame({"adm_id": [], "cell_id": [], "coverage": []})
     )
+    rows = rows[rows["cell_id"].map(len) > 0]  # a zone may touch the block's edge only
     pixels = [np.asarray(cells, dtype=np.int64) for cells in rows["cell_id"]]
     weights = [np.asarray(shares, dtype=np.float64) * hectares for shares in rows["coverage"]]
     sizes = [len(cells) for cells in pixels]
@@ -137,7 +141,9 @@ def sums(
             )
     columns = ["adm_id", "cover", "date", "weighted", "clear_ha", "cover_ha"]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype({"date": "datetime64[ns]", "adm_id": "str", "cover": "str"})
+    # without rows pandas cannot know, and one block without cropland would spoil the whole table
+    texts, numbers = dict.fromkeys(columns[:2], "str"), dict.fromkeys(columns[3:], "float64")
+    return frame.astype({**texts, "date": "datetime64[ns]", **numbers})
 
 
 def means(parts: pd.DataFrame) -> pd.DataFrame:
@@ -152,12 +158,17 @@ def means(parts: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``adm_id, cover, date, ndvi`` (area-weighted mean over clear pixels, NaN where none was
-        clear), ``weight`` (clear hectares) and ``clear_share`` (0–1), one row a key, sorted.
+        clear), ``weight`` (clear hectares) and ``clear_share`` (0–1, of all the zone has of the
+        cover that season), one row a key, sorted.
     """
     keys = ["adm_id", "cover", "date"]
     total = parts.groupby(keys, as_index=False)[["weighted", "clear_ha", "cover_ha"]].sum()
     seen = total["clear_ha"] > 0
     total["ndvi"] = (total["weighted"] / total["clear_ha"].where(seen)).astype(float)
     total["weight"] = total["clear_ha"]
-    total["clear_share"] = total["clear_ha"] / total["cover_ha"]
+    # a block that no scene reached that day has no row, but its pixels were not seen either:
+    # what the zone has of a cover shows on the day that most blocks were reached
+    season = (total["date"] + pd.DateOffset(months=NEW_SEASON)).dt.year.rename("season")
+    whole = total.groupby(["adm_id", "cover", season])["cover_ha"].transform("max")
+    total["clear_share"] = (total["clear_ha"] / whole).clip(upper=1.0)
     return total[[*keys, "ndvi", "weight", "clear_share"]].sort_values(keys, ignore_index=True)
