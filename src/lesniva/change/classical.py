@@ -198,8 +198,8 @@ def bfast_regressors(time: npt.ArrayLike, order: int, *, trend: bool = True) -> 
     Returns
     -------
     tuple of ndarray
-        (time) decimal years and (time, k) regressors: 1, [trend,] cos 2πt, sin 2πt, … Years have 365
-        days; 29 February is taken for 1 March.
+        (time) decimal years and (time, k) regressors: 1, [trend,] cos 2πt, sin 2πt, … Years have
+        365 days; 29 February is taken for 1 March.
     """
     days = np.asarray(time, dtype="datetime64[D]")
     years = days.astype("datetime64[Y]")
@@ -247,14 +247,7 @@ def _monitor_pixels(
     R = np.empty((k, k + 1))
     x = np.empty(k)
     for pixel in range(values.shape[1]):
-        n, m = 0, 0
-        for t in range(n_times):
-            if not np.isnan(values[t, pixel]):
-                rows[n] = t
-                y[n] = values[t, pixel]
-                n += 1
-                if t < n_history:
-                    m = n
+        n, m = _gather(values[:, pixel], n_history, rows, y)
         if m < k + 2:
             continue
         begin = 0
@@ -267,19 +260,36 @@ def _monitor_pixels(
         if m <= k:
             continue
         beta = found.coefficients[:, pixel]
-        sigma = _history_fit(X, y[begin:], rows[begin:], m, k, R, x, beta)
-        found.sigma[pixel] = sigma
-        for i in range(begin, n):
-            fitted = 0.0
-            for j in range(k):
-                fitted += X[rows[i], j] * beta[j]
-            e[i - begin] = y[i] - fitted
+        found.sigma[pixel] = _history_fit(X, y[begin:], rows[begin:], m, k, R, x, beta)
         total = n - begin
-        _sums(e, rows[begin:], m, total, sigma, h, critical, n_history, pixel, found)
+        _residuals(X, y[begin:], rows[begin:], total, beta, e)
+        _sums(e, rows[begin:], m, total, found.sigma[pixel], h, critical, n_history, pixel, found)
         if total > m:
-            for i in range(m, total):
-                work[i - m] = e[i]
+            work[: total - m] = e[m:total]
             found.magnitude[pixel] = median(work, total - m)
+
+
+@njit(nogil=True, cache=True)
+def _gather(series: Float, n_history: int, rows: Int, y: Float) -> tuple[int, int]:
+    """Observations of a series into rows and y; how many there are, and in the history."""
+    n, m = 0, 0
+    for t in range(series.size):
+        if not np.isnan(series[t]):
+            rows[n] = t
+            y[n] = series[t]
+            n += 1
+            if t < n_history:
+                m = n
+    return n, m
+
+
+@njit(nogil=True, cache=True)
+def _residuals(X: Float, y: Float, rows: Int, n: int, beta: Float, e: Float) -> None:
+    for i in range(n):
+        fitted = 0.0
+        for j in range(beta.size):
+            fitted += X[rows[i], j] * beta[j]
+        e[i] = y[i] - fitted
 
 
 @njit(nogil=True, cache=True)
@@ -299,7 +309,7 @@ def _history_fit(
         for j in range(k):
             fitted += X[rows[i], j] * beta[j]
         square += (y[i] - fitted) ** 2
-    return np.sqrt(square / (m - k))
+    return float(np.sqrt(square / (m - k)))
 
 
 @njit(nogil=True, cache=True)

@@ -23,8 +23,8 @@ def _checked_level(level: float) -> None:
 def reverse_cusum_p_value(statistic: float) -> float:
     """p-value of max |S_j| / (1 + 2j / (n − k)) of recursive residuals.
 
-    Crossing probability of a Brownian motion and a straight line (Brown, Durbin & Evans 1975), below
-    0.3 its usual linear approximation.
+    Crossing probability of a Brownian motion and a straight line (Brown, Durbin & Evans 1975),
+    below 0.3 its usual linear approximation.
     """
     x = statistic
     if x < 0.3:

@@ -232,7 +232,7 @@ def accumulate(
     values: npt.NDArray[np.int16],
     day: int,
     x: Float,
-    shift: Float,
+    offset: Float,
     noise: Float,
     strata: npt.NDArray[np.uint8],
     rule: Rule,
@@ -240,7 +240,7 @@ def accumulate(
 ) -> None:
     """Evidence of one slice: everything that needs no neighbour.
 
-    shift and noise (stratum): what is taken off the residuals, and the factor of σ in this scene.
+    offset and noise (stratum): what is taken off the residuals, and the factor of σ in this scene.
     """
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
@@ -251,36 +251,41 @@ def accumulate(
             for k in range(x.size):
                 fitted += x[k] * f.coefficients[k, i, j]
             stratum = strata[i, j]
-            residual = (values[i, j] - fitted) / _SCALE - shift[stratum]
-            z = rule.sign * residual / (f.sigma[i, j] * SIGMA_STEP * noise[stratum])
-            held = f.evidence[i, j]
-            if _is_forgotten(f, i, j, day, rule):
-                held = np.int16(0)
-                f.n_anomalies[i, j] = 0
-            step = round(
-                EVIDENCE_STEPS * _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
-            )
-            total = min(max(held + step, 0), _MAX_EVIDENCE)
-            f.z[i, j] = z
-            f.before[i, j] = held
-            f.normal_before[i, j] = f.last_observed[i, j] if f.normal_run[i, j] > 0 else 0
-            passed = day - f.last_observed[i, j]
-            f.normal_days[i, j] = min(f.normal_days[i, j] + passed, 255)
-            f.run_days[i, j] = min(f.run_days[i, j] + passed, 255) if held > 0 else 0
-            if z > rule.normal_z and step <= 0:
-                if f.normal_run[i, j] == 0:
-                    f.normal_days[i, j] = 0
-                f.normal_run[i, j] = min(f.normal_run[i, j] + 1, 255)
-                if _is_normal_again(f, i, j, rule):
-                    total = 0
-            else:
-                f.normal_run[i, j] = 0
-            if total == 0:
-                f.n_anomalies[i, j] = 0
-            elif step > 0:
-                f.n_anomalies[i, j] = min(f.n_anomalies[i, j] + 1, 255)
-            f.evidence[i, j] = total
-            f.last_observed[i, j] = day
+            residual = (values[i, j] - fitted) / _SCALE - offset[stratum]
+            f.z[i, j] = rule.sign * residual / (f.sigma[i, j] * SIGMA_STEP * noise[stratum])
+            _add_evidence(f, i, j, day, rule)
+
+
+@njit(nogil=True, cache=True)
+def _add_evidence(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
+    """Take the observation of a pixel into its evidence and the counts that steer it."""
+    z = f.z[i, j]
+    held = f.evidence[i, j]
+    if _is_forgotten(f, i, j, day, rule):
+        held = np.int16(0)
+        f.n_anomalies[i, j] = 0
+    ratio = _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
+    step = int(np.rint(EVIDENCE_STEPS * ratio))
+    total = min(max(held + step, 0), _MAX_EVIDENCE)
+    passed = day - f.last_observed[i, j]
+    f.before[i, j] = held
+    f.normal_before[i, j] = f.last_observed[i, j] if f.normal_run[i, j] > 0 else 0
+    f.normal_days[i, j] = min(f.normal_days[i, j] + passed, 255)
+    f.run_days[i, j] = min(f.run_days[i, j] + passed, 255) if held > 0 else 0
+    if z > rule.normal_z and step <= 0:
+        if f.normal_run[i, j] == 0:
+            f.normal_days[i, j] = 0
+        f.normal_run[i, j] = min(f.normal_run[i, j] + 1, 255)
+        if _is_normal_again(f, i, j, rule):
+            total = 0
+    else:
+        f.normal_run[i, j] = 0
+    if total == 0:
+        f.n_anomalies[i, j] = 0
+    elif step > 0:
+        f.n_anomalies[i, j] = min(f.n_anomalies[i, j] + 1, 255)
+    f.evidence[i, j] = total
+    f.last_observed[i, j] = day
 
 
 @njit(nogil=True, cache=True)
@@ -353,13 +358,14 @@ def _judge_recorded(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
 @njit(nogil=True, cache=True)
 def _is_forgotten(f: Fields, i: int, j: int, day: int, rule: Rule) -> bool:
     """Whether a single date of evidence is too old to count."""
-    return f.n_anomalies[i, j] < 2 and day - f.last_observed[i, j] > rule.forget_days
+    return bool(f.n_anomalies[i, j] < 2 and day - f.last_observed[i, j] > rule.forget_days)
 
 
 @njit(nogil=True, cache=True)
 def _is_normal_again(f: Fields, i: int, j: int, rule: Rule) -> bool:
     """Whether the pixel has been normal for so many dates and days."""
-    return f.normal_run[i, j] >= rule.finish_dates and f.normal_days[i, j] >= rule.finish_days
+    enough = f.normal_run[i, j] >= rule.finish_dates
+    return bool(enough and f.normal_days[i, j] >= rule.finish_days)
 
 
 @njit(nogil=True, cache=True)
@@ -382,7 +388,7 @@ def _follow(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
 
 @njit(nogil=True, cache=True)
 def _confidence(f: Fields, i: int, j: int, day: int, rule: Rule) -> int:
-    """Flagged, low or confirmed, by a pixel's evidence and that of its eight neighbours."""
+    """Choose flagged, low or confirmed, by a pixel's evidence and that of its eight neighbours."""
     neighbours = 0
     active = 0
     for k in range(max(i - 1, 0), min(i + 2, f.status.shape[0])):

@@ -131,7 +131,7 @@ def select(values: Float, n: int, rank: int) -> float:
             left = i
         if rank < i:
             right = j
-    return values[rank]
+    return float(values[rank])
 
 
 @njit(nogil=True, cache=True)
@@ -140,7 +140,7 @@ def median(values: Float, n: int) -> float:
     upper = select(values, n, n // 2)
     if n % 2 == 1:
         return upper
-    lower = values[0]
+    lower = float(values[0])
     for i in range(1, n // 2):
         lower = max(lower, values[i])
     return 0.5 * (lower + upper)

@@ -208,6 +208,7 @@ def merge_statistics(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 def correction(
     statistics: xr.Dataset,
     *,
+    gate: bool = True,
     usual_spread: npt.ArrayLike | None = None,
     min_pixels: int = 60,
     shrink: float = 200.0,
@@ -222,6 +223,9 @@ def correction(
     ----------
     statistics
         Merged over all blocks of the area.
+    gate
+        Reject spoilt scenes. False for the history, whose robust fit bears them better than the
+        loss of dates; scenes that show too little of the forest are rejected all the same.
     usual_spread
         (stratum) spread of the departures in the history (`usual_spread`), for the regional
         anomalies; None = none reported.
@@ -267,14 +271,19 @@ def correction(
     anomalous_share = anomalous.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
 
     reasons = [
-        _reason(*values, min_valid_share, max_median_z, max_anomalous_share)
+        _reason(
+            *values,
+            min_valid_share,
+            max_median_z if gate else np.inf,
+            max_anomalous_share if gate else 1.0,
+        )
         for values in zip(valid_share, median_z, anomalous_share, strict=True)
     ]
     regional = np.zeros(shift.shape, dtype=bool)
     if usual_spread is not None:
         regional = np.abs(departure) > 2.5 * np.asarray(usual_spread, dtype=np.float64)
-    # Half of a normal distribution's lower side lies within 0.674 σ of its median; the upper side is
-    # left alone, as a change that covers less than a quarter of the stratum leaves this one alone.
+    # Half of a normal distribution's lower side lies within 0.674 σ of its median. Changes that
+    # cover less than a quarter of a stratum hardly widen it; greening does not at all.
     width = _histogram_quantile(of_z, 0.5, -20.0, Z_BIN) - _histogram_quantile(
         of_z, 0.25, -20.0, Z_BIN
     )

@@ -5,18 +5,21 @@ there is missing), and its state is kept padded. The spatial prior of a pixel lo
 neighbours have made of their own observations, so the inside of a block does not depend on how the
 area is cut into blocks; the status of halo pixels does, and is to be cropped.
 
-A state takes 40 bytes a pixel with the default seven coefficients.
+A state of the evidence CUSUM takes 40 bytes a pixel with the default seven coefficients; those of
+the classical detectors (`detectors`) are larger.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from lesniva.change import cusum, detectors
 from lesniva.change.cusum import (
     EVIDENCE_STEPS,
     N_RESIDUALS,
@@ -24,12 +27,9 @@ from lesniva.change.cusum import (
     PROFILES,
     RESIDUAL_STEP,
     SIGMA_STEP,
-    Fields,
     Options,
-    accumulate,
-    judge,
-    rule_of,
 )
+from lesniva.change.detectors import DETECTORS, ClassicalOptions
 from lesniva.change.history import checked_stack, plane_coords
 from lesniva.change.regression import day_numbers, design
 from lesniva.conventions import INDEX_SCALE, Status, flags, from_day_number
@@ -38,13 +38,36 @@ from lesniva.errors import InputError
 STATE_VERSION = 1
 """Changes when a stored state can no longer be continued."""
 
+AnyOptions = Options | ClassicalOptions | str
+
 _PLANE = ("y", "x")
 
 
-def options_hash(options: Options, detector: str) -> str:
+def options_hash(options: Options | ClassicalOptions, detector: str) -> str:
     """Short fingerprint of the method a state was begun with."""
     text = json.dumps({"detector": detector, **asdict(options)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def chosen_options(options: AnyOptions, detector: str = "cusum_ll") -> Options | ClassicalOptions:
+    """Options by profile name or as they are, of the kind the detector takes.
+
+    Raises
+    ------
+    InputError
+        If there is no such profile or detector, or the options are another detector's.
+    """
+    if detector != "cusum_ll" and detector not in DETECTORS:
+        known = ", ".join(("cusum_ll", *DETECTORS))
+        raise InputError(f"no detector {detector!r}; use one of {known}")
+    if isinstance(options, str) and options not in PROFILES:
+        raise InputError(f"no profile {options!r}; use one of {', '.join(PROFILES)}")
+    kind = Options if detector == "cusum_ll" else ClassicalOptions
+    if isinstance(options, str):
+        return PROFILES[options] if kind is Options else ClassicalOptions()
+    if not isinstance(options, kind):
+        raise InputError(f"detector {detector} takes {kind.__name__}, given is {options}")
+    return options
 
 
 def start(
@@ -52,8 +75,9 @@ def start(
     *,
     channel: str = "nbr",
     decrease: bool = True,
-    options: Options | str = "standard",
+    options: AnyOptions = "standard",
     detector: str = "cusum_ll",
+    history: tuple[xr.DataArray, npt.ArrayLike] | None = None,
 ) -> xr.Dataset:
     """Begin to monitor: the state before the first date after the history.
 
@@ -69,61 +93,44 @@ def start(
     options
         Parameters of the detector, or the name of a profile: early, standard, strict.
     detector
-        "cusum_ll".
+        "cusum_ll", or a classical one: ols_cusum, ols_mosum, ewma, iqr, three_in_a_row.
+    history
+        Index and dates that the model was fitted to; ols_mosum and iqr need their residuals.
 
     Returns
     -------
     Dataset
-        int16 ``coefficients`` (steps of 1 / `INDEX_SCALE`), uint16 ``sigma`` (steps of 1e-5), uint8
-        ``n_history`` (255 = that or more), ``history_start``; int16 ``evidence`` S (steps of 1/256
-        of log-odds), uint8 ``n_anomalies`` dates of evidence since S left 0; day numbers
-        ``first_anomaly``, ``last_normal`` (the last normal observation before it), ``confirmed``,
-        ``last_observed``; uint8 ``run_days`` since S left 0; ``normal_run`` dates and
-        ``normal_days`` of the present run of normal observations; ``span_days`` from the first to
-        the last anomaly of the event (of a finished or re-armed pixel: from the last normal
-        observation to the evidence it has again); all day counts end at 255; int8 ``residuals``
-        (recent, y, x; steps of 0.01, −128 = none) of the event's newest observations; uint8
-        ``status``. Attributes: version, method, options hash, channel, last day processed.
+        With (y, x), and for all detectors: ``status`` uint8; day numbers uint16 (0 = none)
+        ``history_start``, ``first_anomaly``, ``last_normal`` (the last normal observation before
+        it), ``confirmed``, ``last_observed``; ``n_history``; ``n_anomalies`` uint8. Attributes:
+        version, detector, options hash, channel, last day processed.
+
+        Of the evidence CUSUM besides: int16 ``coefficients`` (coef, y, x) in steps of
+        1 / `INDEX_SCALE`; uint16 ``sigma`` in steps of 1e-5; int16 ``evidence`` S in steps of 1/256
+        of log-odds, ``n_anomalies`` being the dates of evidence since S left 0; uint8 ``run_days``
+        since then; ``normal_run`` dates and ``normal_days`` of the present run of normal
+        observations; ``span_days`` from the first to the last anomaly of the event (of a finished
+        or re-armed pixel: from the last normal observation to the evidence it has again); int8
+        ``residuals`` (recent, y, x) of the event's newest observations in steps of 0.01, −128 =
+        none. All uint8 end at 255.
     """
-    chosen = chosen_options(options)
-    sizes = {name: model.sizes[name] for name in _PLANE}
-    shape = (sizes["y"], sizes["x"])
-    fitted = model["status"].values == Status.NONE
-
-    def zeros(dtype: npt.DTypeLike) -> tuple[tuple[str, str], npt.NDArray[np.generic]]:
-        return _PLANE, np.zeros(shape, dtype=dtype)
-
-    coefficients = np.where(fitted, model["coefficients"].values, 0.0)
-    sigma = np.where(fitted, model["sigma"].values, 0.0)
-    return xr.Dataset(
-        {
-            "coefficients": (
-                ("coef", *_PLANE),
-                np.rint(coefficients * INDEX_SCALE).astype(np.int16),
-                model["coefficients"].attrs,
-            ),
-            "sigma": (
-                _PLANE,
-                np.clip(np.rint(sigma / SIGMA_STEP), fitted, 65535).astype(np.uint16),
-            ),
-            "n_history": (_PLANE, np.minimum(model["n_history"].values, 255).astype(np.uint8)),
-            "history_start": (_PLANE, model["history_start"].values.copy()),
-            "evidence": zeros(np.int16),
-            "n_anomalies": zeros(np.uint8),
-            "first_anomaly": zeros(np.uint16),
-            "last_normal": (_PLANE, model["last_normal"].values.copy()),
-            "confirmed": zeros(np.uint16),
-            "last_observed": (_PLANE, model["last_observed"].values.copy()),
-            "run_days": zeros(np.uint8),
-            "normal_run": zeros(np.uint8),
-            "normal_days": zeros(np.uint8),
-            "span_days": zeros(np.uint8),
-            "residuals": (
-                ("recent", *_PLANE),
-                np.full((N_RESIDUALS, *shape), NO_RESIDUAL, dtype=np.int8),
-            ),
-            "status": (_PLANE, model["status"].values.copy(), flags(Status)),
-        },
+    chosen = chosen_options(options, detector)
+    shape = tuple(model.sizes[name] for name in _PLANE)
+    variables: dict[str, Any] = {
+        "history_start": (_PLANE, model["history_start"].values.copy()),
+        "n_anomalies": (_PLANE, np.zeros(shape, dtype=np.uint8)),
+        "first_anomaly": (_PLANE, np.zeros(shape, dtype=np.uint16)),
+        "last_normal": (_PLANE, model["last_normal"].values.copy()),
+        "confirmed": (_PLANE, np.zeros(shape, dtype=np.uint16)),
+        "last_observed": (_PLANE, model["last_observed"].values.copy()),
+        "status": (_PLANE, model["status"].values.copy(), flags(Status)),
+    }
+    if isinstance(chosen, Options):
+        variables |= _evidence_fields(model, shape)
+    else:
+        variables |= _classical_fields(model, shape, detector, chosen)
+    state = xr.Dataset(
+        variables,
         coords=plane_coords(model),
         attrs={
             "state_version": STATE_VERSION,
@@ -135,28 +142,93 @@ def start(
             "last_day": int(model.attrs["history_end"]),
         },
     )
+    if isinstance(chosen, ClassicalOptions) and detector in ("ols_mosum", "iqr"):
+        _remember(state, chosen, history)
+    return state
 
 
-def chosen_options(options: Options | str) -> Options:
-    """Options by profile name or as they are.
+def _evidence_fields(model: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Fields that only the evidence CUSUM has."""
+    fitted = model["status"].values == Status.NONE
+    coefficients = np.where(fitted, model["coefficients"].values, 0.0) * INDEX_SCALE
+    sigma = np.where(fitted, model["sigma"].values, 0.0) / SIGMA_STEP
+    bytes_ = ("run_days", "normal_run", "normal_days", "span_days")
+    return {
+        "coefficients": (
+            ("coef", *_PLANE),
+            np.rint(coefficients).astype(np.int16),
+            model["coefficients"].attrs,
+        ),
+        "sigma": (_PLANE, np.clip(np.rint(sigma), fitted, 65535).astype(np.uint16)),
+        "n_history": (_PLANE, np.minimum(model["n_history"].values, 255).astype(np.uint8)),
+        "evidence": (_PLANE, np.zeros(shape, dtype=np.int16)),
+        **{name: (_PLANE, np.zeros(shape, dtype=np.uint8)) for name in bytes_},
+        "residuals": (
+            ("recent", *_PLANE),
+            np.full((N_RESIDUALS, *shape), NO_RESIDUAL, dtype=np.int8),
+        ),
+    }
 
-    Raises
-    ------
-    InputError
-        If there is no such profile.
-    """
-    if isinstance(options, Options):
-        return options
-    if options not in PROFILES:
-        raise InputError(f"no profile {options!r}; use one of {', '.join(PROFILES)}")
-    return PROFILES[options]
+
+def _classical_fields(
+    model: xr.Dataset, shape: tuple[int, ...], detector: str, options: ClassicalOptions
+) -> dict[str, Any]:
+    """Fields that only the classical detectors have."""
+    depth = 1
+    if detector == "ols_mosum":
+        depth = max(1, int(options.h * int(model["n_history"].max())))
+    return {
+        "coefficients": (
+            ("coef", *_PLANE),
+            model["coefficients"].values.copy(),
+            model["coefficients"].attrs,
+        ),
+        "sigma": (_PLANE, model["sigma"].values.copy()),
+        "n_history": (_PLANE, model["n_history"].values.copy()),
+        "n_observed": (_PLANE, np.zeros(shape, dtype=np.uint16)),
+        "total": (_PLANE, np.zeros(shape, dtype=np.int32)),
+        "process": (_PLANE, np.zeros(shape, dtype=np.float32)),
+        "lower": (_PLANE, np.zeros(shape, dtype=np.float32)),
+        "upper": (_PLANE, np.zeros(shape, dtype=np.float32)),
+        "window": (("window", *_PLANE), np.zeros((depth, *shape), dtype=np.int16)),
+    }
+
+
+def _remember(
+    state: xr.Dataset,
+    options: ClassicalOptions,
+    history: tuple[xr.DataArray, npt.ArrayLike] | None,
+) -> None:
+    """Put what the residuals of the history tell into a classical state."""
+    if history is None:
+        raise InputError(
+            f"detector {state.attrs['detector']} begins with the residuals of the history; give "
+            "history=(index, dates) that the model was fitted to"
+        )
+    day = day_numbers(history[1])
+    detectors.remember_history(
+        checked_stack(*history),
+        day,
+        _regressors(state, day),
+        state["history_start"].values,
+        options.h,
+        options.iqr_factor,
+        detectors.ClassicalFields(**_arrays(state, detectors.ClassicalFields._fields)),
+    )
+    state.attrs["h"] = options.h
+
+
+def _regressors(model: xr.Dataset, day: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Design of a model or state on these days."""
+    trend = bool(model.attrs["trend"])
+    return design(day, (model.sizes["coef"] - 1 - trend) // 2, trend=trend)
 
 
 def check_state(
     state: xr.Dataset,
     *,
     channel: str | None = None,
-    options: Options | str = "standard",
+    options: AnyOptions = "standard",
     detector: str = "cusum_ll",
     plane: xr.DataArray | xr.Dataset | None = None,
 ) -> None:
@@ -176,7 +248,7 @@ def check_state(
     InputError
         With all the differences.
     """
-    chosen = chosen_options(options)
+    chosen = chosen_options(options, detector)
     faults = []
     version = state.attrs.get("state_version")
     if version != STATE_VERSION:
@@ -217,7 +289,7 @@ def update(
     *,
     corrections: xr.Dataset | None = None,
     strata: xr.DataArray | None = None,
-    options: Options | str = "standard",
+    options: AnyOptions = "standard",
 ) -> xr.Dataset:
     """Feed the detector with new dates.
 
@@ -249,22 +321,31 @@ def update(
         If the state is of another grid, method or version; if dates are not after its last day (a
         late scene is to be replayed from an older state).
     """
-    chosen = chosen_options(options)
-    check_state(state, options=chosen, plane=index)
+    detector = str(state.attrs.get("detector", "cusum_ll"))
+    chosen = chosen_options(options, detector)
+    check_state(state, options=chosen, detector=detector, plane=index)
     stack = checked_stack(index, time)
     day = day_numbers(time)
     _refuse_late(state, day)
-    shift, noise, rejected = _checked_corrections(corrections, len(day))
+    offset, noise, rejected = _checked_corrections(corrections, len(day))
     stratum = _checked_strata(strata, corrections, stack.shape[1:])
     new = state.copy(deep=True)
-    order = (new.sizes["coef"] - 1 - new.attrs["trend"]) // 2
-    X = design(day, order, trend=bool(new.attrs["trend"]))
-    rule = rule_of(chosen, decrease=bool(new.attrs["decrease"]))
-    fields = _fields(new)
-    for t in np.flatnonzero(~rejected):
-        today = int(day[t])
-        accumulate(stack[t], today, X[t], shift[t], noise[t], stratum, rule, fields)
-        judge(today, rule, fields)
+    X = _regressors(new, day)
+    decrease = bool(new.attrs["decrease"])
+    used = [
+        (stack[t], int(day[t]), X[t], offset[t], noise[t], stratum)
+        for t in np.flatnonzero(~rejected)
+    ]
+    if isinstance(chosen, Options):
+        rule, fields = cusum.rule_of(chosen, decrease=decrease), _scratch(new)
+        for scene in used:
+            cusum.accumulate(*scene, rule, fields)
+            cusum.judge(scene[1], rule, fields)
+    else:
+        classical = detectors.rule_of(detector, chosen, decrease=decrease)
+        held = detectors.ClassicalFields(**_arrays(new, detectors.ClassicalFields._fields))
+        for scene in used:
+            detectors.observe(*scene, classical, held)
     new.attrs["last_day"] = int(day[-1])
     return new
 
@@ -283,18 +364,18 @@ def _refuse_late(state: xr.Dataset, day: npt.NDArray[np.int64]) -> None:
 def _checked_corrections(
     corrections: xr.Dataset | None, n_times: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Shift and noise (time, stratum), rejected (time)."""
+    """Offset and noise (time, stratum), rejected (time)."""
     if corrections is None:
         return np.zeros((n_times, 1)), np.ones((n_times, 1)), np.zeros(n_times, dtype=bool)
     if corrections.sizes["time"] != n_times:
         raise InputError(
             f"{corrections.sizes['time']} scene corrections for {n_times} slices; give one each"
         )
-    shift, noise = (
+    offset, noise = (
         np.ascontiguousarray(corrections[name].transpose("time", "stratum").values, dtype=float)
         for name in ("offset", "noise")
     )
-    return shift, noise, corrections["rejected"].values.astype(bool)
+    return offset, noise, corrections["rejected"].values.astype(bool)
 
 
 def _checked_strata(
@@ -313,12 +394,16 @@ def _checked_strata(
     return np.ascontiguousarray(strata.values)
 
 
-def _fields(state: xr.Dataset) -> Fields:
-    """Arrays of a state for the kernels, and scratch for the slice in hand."""
-    held = {str(name): variable.values for name, variable in state.data_vars.items()}
-    plane = held["status"].shape
-    return Fields(
-        **{name: held[name] for name in Fields._fields if name in held},
+def _arrays(state: xr.Dataset, names: tuple[str, ...]) -> dict[str, Any]:
+    """Arrays of the state themselves, for the kernels to write into."""
+    return {name: state[name].values for name in names if name in state}
+
+
+def _scratch(state: xr.Dataset) -> cusum.Fields:
+    """Arrays of a state, and scratch for the slice in hand."""
+    plane = state["status"].shape
+    return cusum.Fields(
+        **_arrays(state, cusum.Fields._fields),
         z=np.empty(plane, dtype=np.float32),
         before=np.zeros(plane, dtype=np.int16),
         normal_before=np.zeros(plane, dtype=np.uint16),
@@ -326,7 +411,7 @@ def _fields(state: xr.Dataset) -> Fields:
 
 
 def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.Dataset:
-    """What the state says of each pixel, in users' units.
+    """Read what a state says of each pixel, in users' units.
 
     Parameters
     ----------
@@ -339,22 +424,44 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
     -------
     Dataset
         (y, x): ``status`` uint8; day numbers ``first_anomaly``, ``last_normal``, ``confirmed``,
-        ``last_observed`` uint16 (0 = none); ``probability`` float32 0 … 1; ``magnitude`` float32,
-        the median of the event's newest residuals in index units, NaN without event;
-        ``n_anomalies`` and ``span_days`` uint8.
+        ``last_observed`` uint16 (0 = none); ``probability`` float32 0 … 1, NaN without model;
+        ``magnitude`` float32, the median of the event's newest residuals in index units, NaN
+        without event; ``n_anomalies`` and ``span_days`` uint8. Of a classical detector the
+        magnitude is the residual or mean residual that its process stands for, the probability is
+        NaN, and there is no ``span_days``. A REARMED pixel has a confirmed event, a lasting one
+        that is over; the event of a FINISHED one was temporary.
     """
     inside = state.isel(halo) if halo else state
-    residuals = inside["residuals"].values
+    of_evidence = inside.attrs["detector"] == "cusum_ll"
+    probability, magnitude = (_evidence_event if of_evidence else _classical_event)(inside)
+    names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
+    return inside[names + (["span_days"] if of_evidence else [])].assign(
+        probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
+        magnitude=(_PLANE, magnitude.astype(np.float32), {"units": "1"}),
+    )
+
+
+def _evidence_event(state: xr.Dataset) -> tuple[npt.NDArray[np.floating], ...]:
+    """Probability and magnitude of the evidence CUSUM."""
+    residuals = state["residuals"].values
     kept = np.where(residuals == NO_RESIDUAL, np.nan, residuals * RESIDUAL_STEP)
-    magnitude = np.full(kept.shape[1:], np.nan, dtype=np.float32)
+    magnitude = np.full(kept.shape[1:], np.nan)
     some = ~np.isnan(kept).all(axis=0)
     magnitude[some] = np.nanmedian(kept[:, some], axis=0)
-    evidence = inside["evidence"].values / EVIDENCE_STEPS
-    monitored = inside["status"].values < Status.NOT_FOREST
-    probability = np.where(monitored, 1.0 / (1.0 + np.exp(-evidence)), np.nan)
-    names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed"]
-    names += ["n_anomalies", "span_days"]
-    return inside[names].assign(
-        probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
-        magnitude=(_PLANE, magnitude, {"units": "1"}),
-    )
+    odds = state["evidence"].values / EVIDENCE_STEPS
+    monitored = state["status"].values < Status.NOT_FOREST
+    return np.where(monitored, 1.0 / (1.0 + np.exp(-odds)), np.nan), magnitude
+
+
+def _classical_event(state: xr.Dataset) -> tuple[npt.NDArray[np.floating], ...]:
+    """No probability, and the residual (or mean residual) that the process stands for."""
+    process = state["process"].values.astype(np.float64)
+    sigma, m = state["sigma"].values, state["n_history"].values.astype(np.float64)
+    summed = process * sigma * np.sqrt(m)
+    magnitude = {
+        "ols_cusum": lambda: summed / np.maximum(state["n_observed"].values, 1),
+        "ols_mosum": lambda: summed / np.maximum(np.floor(state.attrs["h"] * m), 1),
+        "ewma": lambda: process * sigma,
+    }.get(state.attrs["detector"], lambda: process)()
+    broken = state["status"].values == Status.CONFIRMED
+    return np.full(process.shape, np.nan), np.where(broken, magnitude, np.nan)
