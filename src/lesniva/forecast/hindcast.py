@@ -331,7 +331,7 @@ def _null(
         shuffled = data.permuted(order)
         said = np.stack([_members_at(shuffled, plain, index, quick) for index in tests])
         observed = data.Y[tests]
-        return 100 * metrics.rmse(plain_forecasts.nanmean(said, axis=1), observed) / _mean(observed)
+        return metrics.nrmse(plain_forecasts.nanmean(said, axis=1), observed)
 
     nrmse = list(pool.map(error, orders)) if permutations else [np.nan]
     real, permuted = nrmse[0], np.array(nrmse[1:])
@@ -431,7 +431,8 @@ def _reference_quantiles(
         ratio = (data.Y[:known] - trend[:known]) / np.where(
             mean5[:known] > 0, mean5[:known], np.nan
         )
-        shift = np.nanquantile(ratio, intervals.PROBABILITIES)
+        past = ratio[np.isfinite(ratio)]
+        shift = np.quantile(past if past.size else [np.nan], intervals.PROBABILITIES)
         by_trend.append(np.maximum(trend[index] + shift[:, None] * mean5[index], 0.0))
         plain = _weighted(trace.plain[: index + 1], recipe.plain_weights)
         spread = _calibrated(data, trace, index, settings, plain[:known])

@@ -27,6 +27,12 @@ def rmse(forecast: Floats, observed: Floats) -> float:
     return float(np.sqrt(square[present].mean())) if present.any() else np.nan
 
 
+def nrmse(forecast: Floats, observed: Floats) -> float:
+    """RMSE over the mean observed yield, %; NaN when that is zero or nothing is there."""
+    mean = nanmean(observed.ravel()[:, None])[0]
+    return float(100 * rmse(forecast, observed) / mean) if mean > 0 else np.nan
+
+
 def point_metrics(
     forecast: Floats, observed: Floats, *, area: Floats, mean5: Floats
 ) -> dict[str, float]:
@@ -69,7 +75,7 @@ def point_metrics(
     return {
         "n": float(n),
         "rmse": rmse(f, o),
-        "nrmse": 100 * rmse(f, o) / mean if mean > 0 else np.nan,
+        "nrmse": nrmse(f, o),
         "mae": float(np.nanmean(np.abs(error))),
         "mape": _mape(f, o, mean),
         "bias": float(np.nanmean(error)),

@@ -49,6 +49,9 @@ SEEDS = 3
 LEARNING = 8.0
 """Learning rate times trees: fewer trees take larger steps (100 trees: rate 0.08)."""
 
+MIN_ROWS = 20
+"""Fewer rows than this, less those bagging leaves out, do not fill a leaf."""
+
 _RAW = {"raw": True, "diff_trend": True, "diff_mean5": True, "ratio_mean5": False}
 _ANOMALIES = {"raw": False, "diff_trend": False, "diff_mean5": True, "ratio_mean5": True}
 _MEAN5 = NAMES.index("mean5")
@@ -95,7 +98,7 @@ def fit(
     Returns
     -------
     Boosters or None
-        None when no row has both a yield and a predictor.
+        None when no row has both a yield and a predictor. A member with too few rows is left out.
     """
     usable = learnable(Y, years) & np.isfinite(X).any(axis=2)
     if not usable.any():
@@ -108,7 +111,7 @@ def fit(
     members = {}
     for name in MEMBERS:
         rows = np.isfinite(target[name])
-        if rows.any():
+        if rows.sum() >= MIN_ROWS:
             members[name] = _boost(blocks[name][rows], target[name][rows], seeds, trees, seed)
     return Boosters(members, climatology, mean, tuple(int(year) for year in years))
 
