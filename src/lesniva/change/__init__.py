@@ -25,6 +25,7 @@ from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
 from lesniva.change.history import fit
 from lesniva.change.scene import (
+    AMPLITUDE_EDGES,
     amplitude_counts,
     amplitude_quantiles,
     amplitude_strata,
@@ -38,6 +39,7 @@ from lesniva.change.scene import (
 from lesniva.change.state import check_state, events, start, update
 
 __all__ = [
+    "AMPLITUDE_EDGES",
     "DETECTORS",
     "PROFILES",
     "ClassicalOptions",
