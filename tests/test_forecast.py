@@ -78,6 +78,8 @@ def test_a_season_the_predictors_know_is_claimed_and_beats_the_plain_forecast(
     assert table["r_anomaly"]["forecast"] > 0.7
     assert history.rows["year"].unique().tolist() == list(range(2015, 2021))
     assert history.by_year["n"].tolist() == [12] * 6
+    assert history.pit.sum() == pytest.approx(1)
+    assert history.pit[2:4].sum() == pytest.approx(table["coverage80"]["forecast"])
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -416,12 +418,16 @@ def test_all_faults_of_the_tables_come_in_one_message(
         judged(features, yields, predictors=["height"])
     with pytest.raises(InputError, match="predictors note are not numeric"):
         judged(features.assign(note="x"), yields, predictors=["note"])
+    with pytest.raises(InputError, match="a year of the yields is missing"):
+        judged(features, yields.assign(year=np.nan))
+    with pytest.raises(InputError, match="the cut-off is '02-29', a day like 06-30"):
+        judged(features, yields, cutoff="02-29")
 
 
 def test_a_model_asks_for_the_predictors_it_lacks(
     fitted: forecast.Model, season: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    with pytest.raises(InputError, match="needs the predictors sos_doy; the features table has"):
+    with pytest.raises(InputError, match="needs the columns sos_doy; the features table has"):
         forecast.predict(fitted, season[0].drop(columns="sos_doy"))
 
 

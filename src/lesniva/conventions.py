@@ -17,11 +17,14 @@ The thirty lines that settle arguments:
 - **states** are an ``IntEnum`` here and CF ``flag_values``/``flag_meanings`` in files (`flags`).
 """
 
+from datetime import date
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lesniva.errors import InputError
 
 BANDS = (
     "coastal",
@@ -177,5 +180,10 @@ def from_day_number(number: npt.ArrayLike) -> npt.NDArray[np.datetime64]:
 
 def cutoff_date(year: int, cutoff: str) -> np.datetime64:
     """Date of the cut-off ``MM-DD`` of a harvest year; from October on, in the autumn before it."""
+    try:
+        # 2001 has no 29 February: a cut-off is a day of every year.
+        date.fromisoformat(f"2001-{cutoff}")
+    except ValueError as error:
+        raise InputError(f"the cut-off is {cutoff!r}, a day like 06-30 is wanted") from error
     before = int(cutoff[:2]) >= 10
     return np.datetime64(f"{year - before:04d}-{cutoff}", "D")

@@ -16,7 +16,6 @@ References
    https://doi.org/10.1021/ac034173t
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -486,8 +485,10 @@ def _check(
             faults.append(f"weather lacks {', '.join(lost)}")
         elif weather.duplicated(["adm_id", "date"]).any():
             faults.append("weather repeats an adm_id and date")
-    if not re.fullmatch(r"(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", cutoff):
-        faults.append(f"the cut-off is {cutoff!r}, a day like 06-30 is wanted")
+    try:
+        cutoff_date(2001, cutoff)
+    except InputError as error:
+        faults.append(str(error))
     if not len(years):
         faults.append("no year is asked for")
     if faults:

@@ -176,10 +176,10 @@ def unknown_level(fitted: Model) -> Floats:
 
 def rows_of_year(fitted: Model, features: pd.DataFrame) -> Panel:
     """Take the rows of the model's year, one a district known or new; NaN where not seen."""
-    absent = [name for name in fitted.predictors if name not in features]
+    absent = [name for name in ("adm_id", "year", *fitted.predictors) if name not in features]
     if absent:
         raise InputError(
-            f"the model of {fitted.crop} needs the predictors {', '.join(absent)};"
+            f"the model of {fitted.crop} needs the columns {', '.join(absent)};"
             f" the features table has: {', '.join(map(str, features.columns))}"
         )
     rows = features[features["year"] == fitted.year]

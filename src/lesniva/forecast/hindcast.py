@@ -94,6 +94,9 @@ class Hindcast:
     """One row a forecaster (forecast, boosters, plain, the five baselines, ridge)."""
     by_year: pd.DataFrame
     """One row a test year."""
+    pit: Floats
+    """Share of observations below, between and above the five quantiles, (6,); a calibrated
+    forecast has .05, .05, .4, .4, .05, .05."""
     null: dict[str, float]
     """Boosters against themselves with the predictors of permuted years."""
     skill: bool
@@ -375,6 +378,7 @@ def _judge(
         rows=_rows(data, tests, recipes, said, quantiles),
         metrics=table,
         by_year=_by_year(data, tests, recipes, said, quantiles),
+        pit=metrics.pit_histogram(quantiles, observed),
         null=null,
         skill=skill,
         statement=_statement(data, now, null, skill=skill),

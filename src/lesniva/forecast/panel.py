@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lesniva.conventions import cutoff_date
 from lesniva.errors import InputError, NoDataError
 
 Floats = npt.NDArray[np.float64]
@@ -80,6 +81,7 @@ def panel(
     NoDataError
         Nothing is there for this crop or this cut-off.
     """
+    cutoff_date(2001, cutoff)
     feature_rows = _of_cutoff(_of_crop(features, crop, "features"), cutoff)
     yield_rows = _of_crop(yields, crop, "yields")
     names = _predictors(feature_rows, predictors)
@@ -166,6 +168,8 @@ def _check(features: pd.DataFrame, yields: pd.DataFrame, names: tuple[str, ...])
         if absent:
             faults.append(f"{what} lack {', '.join(absent)}")
             continue
+        if not (pd.to_numeric(table["year"], errors="coerce") % 1 == 0).all():
+            faults.append(f"a year of the {what} is missing or no whole number")
         twice = table[table.duplicated(["adm_id", "year"])]
         if len(twice):
             first = twice.iloc[0]
