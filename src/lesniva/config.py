@@ -8,6 +8,7 @@ below are the descriptions that editors show (`schema`).
 import datetime as dt
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,8 @@ from lesniva.errors import InputError
 
 def _from_file(path: Path, info: pydantic.ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder, path).expanduser()
+    # "pipelines/../archive" is shown to people: make it "archive"
+    return Path(os.path.normpath(Path(folder, path.expanduser())))
 
 
 def _address_from_file(href: str, info: pydantic.ValidationInfo) -> str:
@@ -182,7 +184,9 @@ class CompositeSection(Section):
     period: Literal["day", "dekad", "month", "season", "all"] = "dekad"
     """One raster for each."""
     statistic: Literal["median", "max", "mean"] = "median"
-    """How the clear observations of a pixel become one value."""
+    """How the observations of a pixel become one value."""
+    use: Literal["clear", "all"] = "clear"
+    """Only clear observations, or all that have data, clouds too."""
 
 
 class Pipeline(Section):

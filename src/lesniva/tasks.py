@@ -62,6 +62,8 @@ class Observing:
     bands: tuple[str, ...]
     """What to read: the index's bands, ``scl``, and those of the haze test where all scenes have
     them."""
+    clear_only: bool = True
+    """False takes every observation that has data."""
     gdal_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -125,7 +127,8 @@ def observe(
             bands = cube.read_day(days[place], geobox, how.bands, gdal_options=how.gdal_options)
         except UnreadableSceneError as error:
             return str(error)
-        indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
+        usable = _usable(bands) & inside if how.clear_only else inside
+        indices.scaled(how.index, bands, usable, stack[place])
         return None
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -306,7 +309,7 @@ def _save_observed(
     return out
 
 
-def corrections(paths: Iterable[Path], *, decrease: bool) -> pd.DataFrame:
+def corrections(paths: Iterable[Path], *, decrease: bool, gate: bool) -> pd.DataFrame:
     """How the forests of the whole area depart from their models, scene by scene.
 
     Parameters
@@ -315,6 +318,8 @@ def corrections(paths: Iterable[Path], *, decrease: bool) -> pd.DataFrame:
         What `read_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
     decrease
         True where damage lowers the index.
+    gate
+        Whether to reject spoilt scenes; the robust fit of the history bears them.
 
     Returns
     -------
@@ -332,22 +337,24 @@ def corrections(paths: Iterable[Path], *, decrease: bool) -> pd.DataFrame:
                 mine = counts[name][place] if "time" in dims else counts[name]
                 of_date[name] = of_date.get(name, 0) + mine
     tables = [
-        change.correction(
-            xr.Dataset(
-                {
-                    name: (
-                        dims,
-                        total[date][name][np.newaxis] if "time" in dims else total[date][name],
-                    )
-                    for name, dims in COUNTS.items()
-                },
-                coords={"time": np.array([date], dtype="datetime64[ns]")},
-                attrs={"decrease": int(decrease)},
-            )
-        ).to_dataframe(dim_order=["time", "stratum"])
-        for date in sorted(total)
+        change.correction(_statistics(date, counts, decrease=decrease), gate=gate).to_dataframe(
+            dim_order=["time", "stratum"]
+        )
+        for date, counts in sorted(total.items())
     ]
     return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def _statistics(
+    date: np.datetime64, counts: Mapping[str, npt.NDArray[np.int64]], *, decrease: bool
+) -> xr.Dataset:
+    """Label the counts of one scene over the whole area as `change.correction` wants them."""
+    variables = {
+        name: (dims, counts[name][np.newaxis] if "time" in dims else counts[name])
+        for name, dims in COUNTS.items()
+    }
+    time = np.array([date], dtype="datetime64[ns]")
+    return xr.Dataset(variables, coords={"time": time}, attrs={"decrease": int(decrease)})
 
 
 def read_corrections(path: Path, dates: npt.NDArray[np.datetime64]) -> xr.Dataset:

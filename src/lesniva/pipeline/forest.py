@@ -115,7 +115,7 @@ def _learn_history(
         )
     stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
     with stage(report, "fit"):
-        shifts = _correct(book, stacks.values(), watching)
+        shifts = _correct(book, stacks.values(), watching, gate=False)
         fits = {
             key: {
                 "book": book,
@@ -148,7 +148,7 @@ def _watch(
     }
     stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
     with stage(report, "monitor"):
-        shifts = _correct(book, stacks.values(), watching)
+        shifts = _correct(book, stacks.values(), watching, gate=True)
         updates = {
             key: {
                 "book": book,
@@ -171,11 +171,13 @@ def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
     )
 
 
-def _correct(book: ledger.Ledger, stacks: Iterable[Path], watching: tasks.Watching) -> Path:
+def _correct(
+    book: ledger.Ledger, stacks: Iterable[Path], watching: tasks.Watching, *, gate: bool
+) -> Path:
     """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
     path = book.folder / "corrections.parquet"
     falls = indices.INDICES[watching.how.index].falls_with_damage
-    table = tasks.corrections(stacks, decrease=falls)
+    table = tasks.corrections(stacks, decrease=falls, gate=gate)
     if path.exists():
         before = pd.read_parquet(path)
         table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import geopandas as gpd
 import pystac
+import shapely
+from rasterio.warp import transform_bounds
 
 from lesniva import aoi, cube, indices, masks, sources, tasks
 from lesniva.config import Pipeline
@@ -50,7 +51,8 @@ class Place:
 
 def days_over(block: aoi.Block, days: Sequence[cube.SolarDay]) -> list[cube.SolarDay]:
     """Solar days that reach a block, with the scenes that do."""
-    footprint: Any = block.geobox.geographic_extent.geom
+    box = block.geobox.boundingbox
+    footprint = shapely.box(*transform_bounds(str(block.geobox.crs), "EPSG:4326", *box))
     return [near for day in days if (near := day.over(footprint)) is not None]
 
 
