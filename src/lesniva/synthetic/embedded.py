@@ -32,12 +32,15 @@ FOREST_GRID: Final = Grid(32637, 545760, 5817000, 10, 1024, 1024)
 """10.24 × 10.24 km near 39.75 E 52.45 N, on the 60 m raster of the Sentinel-2 tiles."""
 
 
+FOREST_SCENES: Final = {1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 4, 8: 4, 9: 4, 10: 3, 11: 2, 12: 1}
+"""Acquisitions to keep by month; those of winter see snow."""
+
 FARMLAND_GRID: Final = Grid(32637, 504000, 5892000, 120, 800, 800)
 """96 × 96 km from 39.06 E 53.18 N to the south-east, within one Sentinel-2 tile."""
 
 FARMLAND_BANDS: Final = ("red", "nir", "nir08", "swir16", "swir22")
 
-SEASON_SCENES: Final = {4: 2, 5: 3, 6: 3, 7: 2, 8: 2, 9: 2, 10: 2, 11: 1}
+FARMLAND_SCENES: Final = {4: 2, 5: 3, 6: 3, 7: 2, 8: 2, 9: 2, 10: 2, 11: 1}
 """Acquisitions to keep by month: dense while the crops grow."""
 
 
@@ -48,7 +51,7 @@ def write_forest_archive(
     start: str = "2020-01-01",
     end: str = "2023-12-31",
     size: int = 1024,
-    scenes_per_year: int = 34,
+    scenes_per_month: dict[int, int] | None = None,
     bands: tuple[str, ...] = BANDS,
     workers: int | None = None,
 ) -> Path:
@@ -70,8 +73,8 @@ def write_forest_archive(
         First and last day; events begin in the third year.
     size
         Pixels of 10 m along each side, even.
-    scenes_per_year
-        How many acquisitions to keep.
+    scenes_per_month
+        How many acquisitions to keep by month (1…12); without it 35 a year.
     bands
         Bands to write, besides ``scl``.
     workers
@@ -89,13 +92,14 @@ def write_forest_archive(
     EnvironmentFaultError
         When a file cannot be written; what is whole stays for the next call.
     """
+    monthly = scenes_per_month or FOREST_SCENES
     print_ = fingerprint(
         kind="forest",
         seed=seed,
         start=start,
         end=end,
         size=size,
-        scenes_per_year=scenes_per_year,
+        scenes_per_month=sorted(monthly.items()),
         bands=bands,
     )
     if reusable(folder, print_):
@@ -129,8 +133,8 @@ def write_forest_archive(
             start=first,
             end=last,
             latitude=LIPETSK.latitude,
-            orbits=(79,),
-            keep_per_year=scenes_per_year,
+            orbits=(79, 122),
+            keep_per_month=monthly,
         ),
         fingerprint=print_,
         extras={
@@ -178,7 +182,7 @@ def write_farmland_archive(
     size
         Pixels of 120 m along each side, even.
     scenes_per_month
-        How many acquisitions to keep by month (1…12); without it 16 a season.
+        How many acquisitions to keep by month (1…12); without it 17 a season.
     bands
         Bands to write, besides ``scl``.
     workers
@@ -196,7 +200,7 @@ def write_farmland_archive(
     EnvironmentFaultError
         When a file cannot be written; what is whole stays for the next call.
     """
-    monthly = scenes_per_month or SEASON_SCENES
+    monthly = scenes_per_month or FARMLAND_SCENES
     outline = hashlib.sha256(b"".join(districts.geometry.to_wkb())).hexdigest()
     print_ = fingerprint(
         kind="farmland",
@@ -235,7 +239,7 @@ def write_farmland_archive(
             end=last,
             latitude=LIPETSK.latitude,
             orbits=(79, 122),
-            keep_per_year=monthly,
+            keep_per_month=monthly,
         ),
         fingerprint=print_,
         extras=extras,

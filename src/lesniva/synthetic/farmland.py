@@ -531,7 +531,7 @@ def _land(
     nothing = np.zeros(grid.shape, dtype=np.uint8)
     maps = Maps(
         units=units,
-        weight=to_bytes(level[units] + 0.14 * texture),
+        weight=to_bytes(level[units] + 0.10 * texture),
         light=np.clip(light, -100, 100).astype(np.int8),
         cause=nothing,
         severity=nothing,
@@ -543,6 +543,8 @@ def _land(
         coarse=maps.halved(),
         progress=np.zeros((1, 1), dtype=np.float32),
         surface=lambda date: _surface(date, growth, fields),
+        fine_noise=0.004,
+        coarse_noise=0.004,
     )
 
 

@@ -334,6 +334,8 @@ def plant(
         coarse=maps.halved() if factor == 2 else maps,
         progress=progress(age_days),
         surface=lambda date: _surface(date, table, weather, season, climate, age_days),
+        fine_noise=0.009 if factor == 2 else 0.016,
+        coarse_noise=0.016,
     )
     rows, columns = grid.height // factor, grid.width // factor
     canopy = np.where(cover <= Cover.YOUNG, weight, np.minimum(weight, 20))

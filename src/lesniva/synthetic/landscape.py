@@ -116,6 +116,11 @@ class Land:
     """Share of the severity reached, (cause, age)."""
     surface: Callable[[np.datetime64], Surface]
     """Spectra of the units on a date."""
+    fine_noise: float
+    coarse_noise: float
+    """Standard deviation of a pixel's own noise, share of its reflectance: sensor, registration,
+    neighbourhood. Less where a pixel is large, and in the finer bands, which make up most of an
+    archive's bytes."""
 
     @property
     def factor(self) -> int:

@@ -55,20 +55,15 @@ OFFSET_DN: Final = 1000
 REVISIT_DAYS: Final = 5
 """Days between passes on one relative orbit with two satellites."""
 
-FINE_NOISE: Final = 0.008
-COARSE_NOISE: Final = 0.018
-"""Standard deviation of a pixel's own noise, share of its reflectance: sensor, registration,
-neighbourhood. Less in the finer bands, which make up most of an archive's bytes."""
-
-NOISE_ABSOLUTE: Final = 0.0006
-"""The part that does not depend on brightness, reflectance."""
+NOISE_FLOOR: Final = np.float32(0.05)
+"""Reflectance at which half of the noise no longer depends on brightness."""
 
 SHADOW_DEPTH: Final = 0.62
 """Share of the light that a thick cloud takes away."""
 
 CLOUD_SEEN: Final = 0.20
 CLOUD_THICK: Final = 0.55
-CIRRUS_SEEN: Final = 0.24
+CIRRUS_SEEN: Final = 0.16
 SHADOW_SEEN: Final = 0.40
 """Opacities from which the classification notices them; thinner ones it misses."""
 
@@ -135,7 +130,7 @@ def acquisitions(
     end: np.datetime64,
     latitude: float,
     orbits: tuple[int, ...],
-    keep_per_year: dict[int, int] | int | None = None,
+    keep_per_month: dict[int, int] | None = None,
     edge_share: float = 0.1,
 ) -> list[Acquisition]:
     """List the passes from `start` to `end` that are worth keeping.
@@ -150,8 +145,8 @@ def acquisitions(
         Degrees north; scenes with the sun under 12° are left out.
     orbits
         Relative orbits that see the place; each passes every `REVISIT_DAYS` days.
-    keep_per_year
-        How many to keep: a number a year, or a number by month; without it, all.
+    keep_per_month
+        How many to keep of each month (1…12, others none); without it, all.
     edge_share
         Share of the scenes that the edge of the swath cuts.
 
@@ -175,7 +170,7 @@ def acquisitions(
         priority = rng.random() + 0.5 * cover
         if cover < KEPT_COVER and sun(date, latitude)[0] > 12:
             kept.append((priority, Acquisition(0, date, platform, orbit, cover, edge)))
-    chosen = _thin_out(kept, keep_per_year)
+    chosen = _thin_out(kept, keep_per_month)
     return [
         Acquisition(number, a.date, a.platform, a.orbit, a.cover, a.edge)
         for number, a in enumerate(chosen)
@@ -248,8 +243,8 @@ def draw(
             np.float32(HAZE[index]),
             np.float32(gain[index]),
             np.float32(path[index]),
-            np.float32(acquisition.offset_dn),
-            np.float32(FINE_NOISE if fine else COARSE_NOISE),
+            acquisition.offset_dn,
+            np.float32(land.fine_noise if fine else land.coarse_noise),
             seeds[index],
         )
     return Scene(acquisition, dn, scl)
@@ -314,21 +309,18 @@ def _draw_edge(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _thin_out(
-    kept: list[tuple[float, Acquisition]], limit: dict[int, int] | int | None
+    kept: list[tuple[float, Acquisition]], limit: dict[int, int] | None
 ) -> list[Acquisition]:
-    """Keep the first few by priority of each year (or month), in order of time."""
+    """Keep the first few of each month by priority, in order of time."""
     if limit is None:
         return [acquisition for _, acquisition in kept]
-    groups: dict[tuple[int, int], list[tuple[float, Acquisition]]] = {}
+    months: dict[int, list[tuple[float, Acquisition]]] = {}
     for priority, acquisition in kept:
-        months = int(acquisition.date.astype("datetime64[M]").astype(np.int64))
-        year, month = divmod(months, 12)
-        key = (year, 0) if isinstance(limit, int) else (year, month + 1)
-        groups.setdefault(key, []).append((priority, acquisition))
+        month = int(acquisition.date.astype("datetime64[M]").astype(np.int64))
+        months.setdefault(month, []).append((priority, acquisition))
     chosen: list[Acquisition] = []
-    for (_, month), group in groups.items():
-        size = limit if isinstance(limit, int) else limit.get(month, 0)
-        best = sorted(group, key=lambda pair: pair[0])[:size]
+    for month, group in months.items():
+        best = sorted(group, key=lambda pair: pair[0])[: limit.get(month % 12 + 1, 0)]
         chosen.extend(acquisition for _, acquisition in best)
     return sorted(chosen, key=lambda acquisition: acquisition.date)
 
@@ -355,7 +347,7 @@ def _sky(
     shadow = np.roll(cloud, (down, right), axis=(0, 1)) * (1 - cloud)
     small = (max(shape[0] // 8, 4), max(shape[1] // 8, 4))
     veil = enlarge(smooth_field(rng, small, scale=max(small), roughness=3.5), shape)
-    level = rng.exponential(0.012) if rng.random() < 0.82 else rng.uniform(0.04, 0.16)
+    level = rng.exponential(0.012) if rng.random() < 0.86 else rng.uniform(0.03, 0.13)
     haze = np.clip(np.float32(level) * (1 + np.float32(0.7) * veil), 0, 0.5)
     rows = (np.arange(shape[0], dtype=np.float32) + 0.5)[:, np.newaxis] / shape[0]
     columns = (np.arange(shape[1], dtype=np.float32) + 0.5)[np.newaxis, :] / shape[1]
@@ -415,7 +407,7 @@ def _draw_band(
     haze_white: np.float32,
     gain: np.float32,
     path: np.float32,
-    offset: np.float32,
+    offset: int,
     noise: np.float32,
     seed: np.uint64,
 ) -> None:
@@ -457,7 +449,7 @@ def _draw_band(
                 + np.int32(state >> np.uint64(48))
             )
             normal = (np.float32(total) * np.float32(1 / 65536) - np.float32(2)) * np.float32(1.732)
-            value += normal * (noise * value + np.float32(NOISE_ABSOLUTE))
+            value += normal * noise * (value + NOISE_FLOOR)
             value += thick * (cloud_white - value) + path
-            number = value * np.float32(DN_PER_REFLECTANCE) + offset + np.float32(0.5)
-            out[i, j] = np.uint16(min(max(number, one), np.float32(65535)))
+            number = int(np.floor(value * np.float32(DN_PER_REFLECTANCE) + np.float32(0.5)))
+            out[i, j] = np.uint16(min(max(number + offset, 1), 65535))

@@ -51,8 +51,8 @@ class Climate:
     """Mean amount of a wet day in January."""
 
 
-LIPETSK: Final = Climate(52.5, 6.6, 14.3, 5.2, 1.5)
-"""Forest-steppe at 52.5 N: January −7.5 °C, July 20.5 °C, about 550 mm a year."""
+LIPETSK: Final = Climate(52.5, 7.2, 13.7, 5.2, 1.4)
+"""Forest-steppe at 52.5 N: January −6.5 °C, July 21 °C, about 550 mm a year."""
 
 TAIGA: Final = Climate(60.5, 2.2, 15.2, 5.4, 1.7)
 """Middle taiga at 60 N: snow from November to late April."""
