@@ -3,6 +3,8 @@
 - `catalog`: static catalogs and item collections, on disk or over http;
 - `stac`: STAC APIs (Earth Search, Planetary Computer, CDSE);
 - `archive`: folders of SAFE products and band files, indexed to an item collection;
+- `sentinelhub`: accounts, limits and the search of Sentinel Hub and CDSE; `process` pulls their
+  scenes into a local archive, `statistical` asks for zonal NDVI only;
 - `pull`: windows of an area mirrored from any source into a local archive;
 - `store`: how that archive is kept, and verified;
 - `reading`: the GDAL options and tries files of other machines need;

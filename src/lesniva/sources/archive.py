@@ -17,11 +17,9 @@ from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml
 import defusedxml.ElementTree
-import numpy as np
 import pystac
 import rasterio
 import shapely
-from pyproj import Transformer
 from rasterio.errors import RasterioError
 from shapely.affinity import translate
 from shapely.geometry import box, mapping
@@ -33,6 +31,7 @@ from lesniva.errors import InputError, NoDataError
 from lesniva.progress import progress
 from lesniva.sources import catalog, reading
 from lesniva.sources.catalog import OnSkipped, Skipped
+from lesniva.sources.outlines import DEGREES, project
 
 INDEX = "items.json"
 """Name of the item collection that `index` writes."""
@@ -347,7 +346,7 @@ def _loose(folder: Path, names: list[str], start: Path) -> pystac.Item:
     if dated is None:
         raise _BrokenProductError(f"neither {names[0]} nor its folder holds a date (YYYYMMDD)")
     assets: dict[str, tuple[float, pystac.Asset]] = {}
-    outlines: list[BaseGeometry] = []
+    covered: list[BaseGeometry] = []
     code = ""
     for name in names:
         path = folder / name
@@ -357,7 +356,7 @@ def _loose(folder: Path, names: list[str], start: Path) -> pystac.Item:
                 if file.crs is None:
                     raise _BrokenProductError(f"{name} has no projection")
                 code = file.crs.to_string()
-                outlines.append(_in_degrees(box(*file.bounds), file.crs))
+                covered.append(project(box(*file.bounds), file.crs, DEGREES, step=10_000))
                 fields = {
                     "proj:shape": list(file.shape),
                     "proj:transform": list(file.transform)[:6],
@@ -373,7 +372,7 @@ def _loose(folder: Path, names: list[str], start: Path) -> pystac.Item:
         )
         if band not in assets or metres < assets[band][0]:
             assets[band] = (metres, asset)
-    outline = shapely.union_all(outlines)
+    outline = shapely.union_all(covered)
     properties: dict[str, Any] = {"proj:code": code}
     version = _BASELINE.search(title) or _BASELINE.search(folder.name)
     if version:
@@ -388,17 +387,6 @@ def _loose(folder: Path, names: list[str], start: Path) -> pystac.Item:
     for band, (_, asset) in assets.items():
         item.add_asset(band, asset)
     return item
-
-
-def _in_degrees(outline: BaseGeometry, crs: Any) -> BaseGeometry:
-    """Project an outline to WGS 84; its edges bend on the way and so get a vertex every 10 km."""
-    to_degrees = Transformer.from_crs(crs, 4326, always_xy=True).transform
-
-    def project(points: Any) -> Any:
-        return np.column_stack(to_degrees(points[:, 0], points[:, 1]))
-
-    projected: BaseGeometry = shapely.transform(shapely.segmentize(outline, 10_000), project)
-    return projected
 
 
 def _band_of(name: str) -> str | None:

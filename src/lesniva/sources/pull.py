@@ -22,7 +22,6 @@ import pystac
 import rasterio
 import shapely
 from filelock import FileLock, Timeout
-from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.windows import Window
 from shapely.geometry import box
@@ -38,6 +37,7 @@ from lesniva.errors import (
 from lesniva.progress import progress
 from lesniva.sources import catalog, reading, remote, store
 from lesniva.sources.catalog import OnSkipped, Skipped
+from lesniva.sources.outlines import DEGREES, project
 
 ALIGNMENT = 60.0
 """Metres: windows begin and end on multiples of it, so that bands of 10, 20 and 60 m agree."""
@@ -262,7 +262,7 @@ def _fetch(
         files[band] = {**_kept(item, band), **written, "lesniva:source": remote.redact(hrefs[band])}
     if part is None:
         raise UnreadableSceneError(f"scene {item.id} has no window")
-    place = shapely.transform(box(*part.bounds), partial(_project, source=part.crs, target=4326))
+    place = project(box(*part.bounds), part.crs, DEGREES, step=10_000)
     store.save(archive, item, files, outline=outline, place=place, crs=part.crs)
     return Pulled(fetched=1, bytes=sum(int(fields["file:size"]) for fields in files.values()))
 
@@ -315,8 +315,7 @@ def part_of(area: BaseGeometry, crs: CRS, bounds: tuple[float, float, float, flo
     Part or None
         None when the raster does not reach the area.
     """
-    project = partial(_project, source=CRS.from_epsg(4326), target=crs)
-    inside = shapely.transform(shapely.segmentize(area, 0.05), project) & box(*bounds)
+    inside = project(area, DEGREES, crs, step=0.05) & box(*bounds)
     if inside.is_empty or inside.area == 0:
         return None
     left, bottom, right, top = bounds
@@ -328,11 +327,6 @@ def part_of(area: BaseGeometry, crs: CRS, bounds: tuple[float, float, float, flo
         top - math.floor((top - north) / ALIGNMENT) * ALIGNMENT,
     )
     return Part(window, inside, crs)
-
-
-def _project(points: Any, *, source: Any, target: Any) -> Any:
-    to_target = Transformer.from_crs(source, target, always_xy=True).transform
-    return np.column_stack(to_target(points[:, 0], points[:, 1]))
 
 
 def _kept(item: pystac.Item, band: str) -> dict[str, Any]:

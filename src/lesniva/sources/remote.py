@@ -4,7 +4,7 @@ Everything a provider answers passes through `fetch`. Its rules:
 
 - a request is tried again after 429, 5xx, a cut connection or a time-out, `attempts` times at
   most; ``Retry-After`` is honoured as whole seconds, decimals or a date (milliseconds where the
-  provider means that), but never beyond `LONGEST_WAIT`;
+  provider means that); who asks for more than `PATIENCE` has run out of quota;
 - a redirect is followed within the host it came from, otherwise only to hosts named beforehand, and
   then without the ``Authorization`` header;
 - an answer larger than `max_bytes` is dropped while it arrives;
@@ -14,6 +14,7 @@ Everything a provider answers passes through `fetch`. Its rules:
 import ipaddress
 import json
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -37,6 +38,9 @@ TIMEOUT = (10.0, 60.0)
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds between two tries, doubled each time."""
+
+PATIENCE = 900.0
+"""A server that asks to wait longer has no passing fault: the quota is used up."""
 
 MAX_JSON_BYTES = 50_000_000
 """No page of a catalog is larger."""
@@ -71,6 +75,14 @@ class UnreachableError(SourceError):
     """The server did not answer, however often it was asked."""
 
 
+class RefusedError(CredentialsError):
+    """The server does not let this account in; `status` is its answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class _TryAgainError(Exception):
     """One try failed in a way that may pass; `wait` seconds were asked for."""
 
@@ -92,6 +104,7 @@ def fetch(
     max_bytes: int = MAX_JSON_BYTES,
     retry_after_unit: float = 1.0,
     accept: Callable[[bytes], bool] = lambda _content: True,
+    before: Callable[[], None] = lambda: None,
 ) -> requests.Response:
     """Send one request until it is answered or the tries are used up.
 
@@ -114,6 +127,8 @@ def fetch(
         Seconds in one step of a ``Retry-After`` number (Sentinel Hub: 0.001).
     accept
         Looks at the body of a good answer; False counts as a fault that may pass.
+    before
+        Called before every try: the place of a rate limit.
 
     Returns
     -------
@@ -125,14 +140,14 @@ def fetch(
     SourceError
         Not reached, or a redirect elsewhere, or refused for good (4xx).
     CredentialsError
-        401, 402 or 403.
+        401, 402, 403, or a wait beyond `PATIENCE`.
     """
     where = redact(url)
 
     def again(error: Exception) -> bool | float:
         if not isinstance(error, _TryAgainError):
             return False
-        logger.debug("%s: %s, trying again", where, error)
+        logger.info("%s: %s, trying again", where, error)
         return True if error.wait is None else error.wait
 
     try:
@@ -145,6 +160,7 @@ def fetch(
             wait_jitter=FIRST_WAIT,
         ):
             with attempt:
+                before()
                 return _once(
                     url,
                     hosts={*hosts, urlsplit(url).hostname or ""},
@@ -169,7 +185,7 @@ def fetch(
 
 def fetch_json(url: str, **request: Any) -> Any:
     """`fetch` an answer that must be JSON; anything else counts as a fault that may pass."""
-    response = fetch(url, accept=_is_json, **{"headers": {"Accept": "application/json"}, **request})
+    response = fetch(url, accept=is_json, **{"headers": {"Accept": "application/json"}, **request})
     return json.loads(response.content)
 
 
@@ -200,6 +216,8 @@ def guard_logs() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("rasterio", "urllib3"):
             logging.getLogger(name).addFilter(_without_secrets)
+    # Says only that something was tried again; `fetch` says what.
+    logging.getLogger("stamina").addFilter(_silent)
 
 
 def is_remote(href: str) -> bool:
@@ -240,7 +258,7 @@ def _is_address(host: str) -> bool:
 
 
 def retry_after(stated: str | None, unit: float = 1.0) -> float | None:
-    """Seconds a ``Retry-After`` header asks for (number or HTTP date), at most `LONGEST_WAIT`.
+    """Seconds a ``Retry-After`` header asks for (number or HTTP date).
 
     Parameters
     ----------
@@ -260,14 +278,14 @@ def retry_after(stated: str | None, unit: float = 1.0) -> float | None:
         seconds = number * unit
         if unit < 1 and 0 < seconds < 0.05:
             seconds = number
-        return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 (nan)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     try:
         when = parsedate_to_datetime(stated)
     except ValueError:
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
-    return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_WAIT)
+    return max((when - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _once(
@@ -326,12 +344,19 @@ def _judge(response: requests.Response, where: str, unit: float) -> None:
         return
     if status in _TRANSIENT:
         wait = retry_after(response.headers.get("Retry-After"), unit)
+        if wait is not None and wait > PATIENCE:
+            raise RefusedError(
+                f"{where} asks to wait {wait / 60:.0f} minutes (HTTP {status}): the quota is used "
+                "up; run again then",
+                status,
+            )
         raise _TryAgainError(f"HTTP {status}", wait)
     detail = _detail(response)
     if status in (401, 402, 403):
-        raise CredentialsError(
+        raise RefusedError(
             f"{where} refuses (HTTP {status}{detail}); check the credentials, their rights and "
-            "the quota of the account"
+            "the quota of the account",
+            status,
         )
     raise SourceError(f"{where} answers HTTP {status}{detail}; check the address and the request")
 
@@ -370,6 +395,10 @@ def _session() -> requests.Session:
     return session
 
 
+def _silent(_record: logging.LogRecord) -> bool:
+    return False
+
+
 def _without_secrets(record: logging.LogRecord) -> bool:
     record.msg, record.args = redact_text(record.getMessage()), ()
     return True
@@ -383,7 +412,8 @@ def _reason(error: Exception) -> str:
     return "the connection failed"
 
 
-def _is_json(content: bytes) -> bool:
+def is_json(content: bytes) -> bool:
+    """Tell whether a body is JSON."""
     try:
         json.loads(content)
     except ValueError:

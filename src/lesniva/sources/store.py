@@ -73,7 +73,12 @@ def known(archive: Path, item_id: str, bands: Iterable[str], outline: str = "") 
 
 
 def save_band(
-    path: Path, pixels: npt.NDArray[Any], *, crs: CRS, transform: rasterio.Affine
+    path: Path,
+    pixels: npt.NDArray[Any],
+    *,
+    crs: CRS,
+    transform: rasterio.Affine,
+    nodata: int | None = 0,
 ) -> dict[str, Any]:
     """Write one band as COG, read it back, and describe it.
 
@@ -82,9 +87,11 @@ def save_band(
     path
         The final name.
     pixels
-        (y, x), uint16 DN or uint8 classes, 0 = missing.
+        (y, x), uint16 DN or uint8 classes.
     crs, transform
         Where it is.
+    nodata
+        The missing value.
 
     Returns
     -------
@@ -107,7 +114,7 @@ def save_band(
                 width=pixels.shape[1],
                 count=1,
                 dtype=pixels.dtype.name,
-                nodata=0,
+                nodata=nodata,
                 crs=crs,
                 transform=transform,
                 compress="deflate",
