@@ -66,8 +66,8 @@ def test_the_stable_history_starts_where_strucchange_says_on_every_pixel(series)
     y, X, n_history, pixels, tables = series
     for column, pixel in enumerate(pixels):
         found = reverse_cusum(y[:n_history, column], X[:n_history])
-        wanted = tables["summary"].query("pixel == @pixel").iloc[-1]
-        steps = tables["reccusum"].query("pixel == @pixel")
+        wanted = tables["summary"][tables["summary"]["pixel"] == pixel].iloc[-1]
+        steps = tables["reccusum"][tables["reccusum"]["pixel"] == pixel]
         assert found.start == wanted["roc_start_valid0"]
         # R updates the inverse of X'X by rank-one steps and keeps some 1e-9 of their rounding (the
         # test below shows which side is right); its λ comes from a coarser root search.

@@ -28,14 +28,14 @@ Z_BIN = 0.05
 SIGMA_BIN = 0.0005
 """Width of a bin of the noise, in index units, from 0 to 0.4."""
 
-AMPLITUDE_BIN = 0.005
+AMPLITUDE_BIN = 0.001
 """Width of a bin of the seasonal amplitude, in index units, from 0 to 1."""
 
 AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
 """Edges of the default amplitude strata, in index units."""
 
 _N_BINS = 800
-_N_AMPLITUDE_BINS = 200
+_N_AMPLITUDE_BINS = 1000
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
 _FIRST_WITHOUT_MODEL = int(Status.NOT_FOREST)

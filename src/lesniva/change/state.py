@@ -128,6 +128,7 @@ def start(
     if isinstance(chosen, Options):
         variables |= _evidence_fields(model, shape)
     else:
+        detectors.rule_of(detector, chosen, decrease=decrease)  # refuses what has no border
         variables |= _classical_fields(model, shape, detector, chosen)
     state = xr.Dataset(
         variables,
