@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +50,11 @@ def server(folder: Path) -> Iterator[Server]:
         yield running
 
 
-def window(address: str, **options: str) -> np.ndarray:
+def window(address: str, addressed: Callable[[str], str] = str) -> np.ndarray:
     fast = {"GDAL_HTTP_TIMEOUT": "1", "GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_RETRY_DELAY": "0.01"}
-    return reading.read(address, lambda f: f.read(1, window=WINDOW), options={**fast, **options})
+    return reading.read(
+        address, lambda file: file.read(1, window=WINDOW), options=fast, addressed=addressed
+    )
 
 
 def expected(folder: Path, name: str = "red") -> np.ndarray:
@@ -129,9 +131,26 @@ def test_signed_addresses_are_read_and_signed_anew_for_every_try(server, folder)
     read = reading.read(
         f"{server.url}/red.tif",
         lambda file: file.read(1, window=WINDOW),
-        signed=lambda href: f"{href}?sig={next(signatures)}",
+        addressed=lambda href: f"{href}?sig={next(signatures)}",
     )
     np.testing.assert_array_equal(read, expected(folder))
+
+
+def test_redirects_to_another_host_reach_nobody(server):
+    target = server.url.replace("127.0.0.1", "localhost") + "/red.tif"
+    with serving(lambda _request: Answer(302, headers={"Location": target})) as hostile:
+        with pytest.raises(UnreadableSceneError, match=r"sends readers to http://localhost:"):
+            window(f"{hostile.url}/red.tif", addressed=reading.address)
+        assert len(hostile.log) == 1
+    assert server.log == []
+
+
+def test_a_host_that_answers_itself_is_asked_once_a_file(server, folder):
+    for _ in range(2):
+        got = window(f"{server.url}/scl.tif", addressed=reading.address)
+        np.testing.assert_array_equal(got, expected(folder, "scl"))
+    heads = [r for r in server.log if "python-requests" in r.headers["user-agent"]]
+    assert len(heads) == 1
 
 
 def test_a_virtual_raster_named_tif_makes_no_request(server, tmp_path):

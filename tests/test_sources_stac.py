@@ -320,7 +320,7 @@ def test_signatures_are_kept_a_container_and_renewed_before_they_end():
         time.sleep(0.4)
         assert stac_room.sign(href, endpoint=endpoint) == href + "?sig=secret1"
         assert [request.path for request in server.log] == ["/sas/account/container"] * 2
-    assert sources.sign("https://example.org/red.tif") == "https://example.org/red.tif"
+    assert stac_room.sign("https://example.org/red.tif") == "https://example.org/red.tif"
 
 
 def test_keys_of_cdse_are_asked_for_and_never_handed_on(monkeypatch):

@@ -22,14 +22,14 @@ from lesniva.errors import InputError
 from lesniva.sources import catalog, stac
 from lesniva.sources.catalog import OnSkipped, Skipped, assets, log_skipped
 from lesniva.sources.query import Box, Moment, query
-from lesniva.sources.reading import gdal_env, retry_options
+from lesniva.sources.reading import address, gdal_env, retry_options
 from lesniva.sources.remote import guard_logs, redact_text
-from lesniva.sources.stac import sign
 
 __all__ = [
     "Kind",
     "OnSkipped",
     "Skipped",
+    "address",
     "assets",
     "gdal_env",
     "guard_logs",
@@ -37,7 +37,6 @@ __all__ = [
     "redact_text",
     "retry_options",
     "search",
-    "sign",
 ]
 
 Kind = Literal["catalog", "stac"]

@@ -9,6 +9,7 @@ after the read, and every other file keeps its cache.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -95,13 +96,47 @@ def retry_options(href: str) -> dict[str, str]:
     return {"CPL_VSIL_CURL_NON_CACHED": f"/vsicurl/{href}"}
 
 
+def address(href: str) -> str:
+    """Give what to open right now: the address with its signature, when it is safe to open.
+
+    To be called right before every opening: signatures end. GDAL follows redirects anywhere; so a
+    host that is not well known is first asked, once a process and file, whether it answers itself.
+
+    Parameters
+    ----------
+    href
+        Path or address.
+
+    Raises
+    ------
+    UnreadableSceneError
+        The server sends readers to another host.
+    SourceError
+        The signature cannot be had.
+    """
+    parts = urlsplit(href)
+    if parts.scheme in ("http", "https") and parts.hostname not in remote.KNOWN_HOSTS:
+        elsewhere = _elsewhere(href)
+        if elsewhere is not None:
+            raise UnreadableSceneError(
+                f"{remote.redact(href)} sends readers to {remote.redact(elsewhere)}, refused; "
+                "use a catalog with the final addresses"
+            )
+    return stac.sign(href)
+
+
+@lru_cache(maxsize=100_000)
+def _elsewhere(href: str) -> str | None:
+    return remote.redirect_elsewhere(href)
+
+
 def read(
     href: str,
     work: Callable[[Any], T],
     *,
     options: Mapping[str, str] | None = None,
     attempts: int = ATTEMPTS,
-    signed: Callable[[str], str] = stac.sign,
+    addressed: Callable[[str], str] = address,
 ) -> T:
     """Open a file and work on it; when either fails, forget what GDAL knows and try again.
 
@@ -115,8 +150,8 @@ def read(
         GDAL options on top of `gdal_env`.
     attempts
         Tries at most; local files are tried once.
-    signed
-        Gives the address its signature, anew for every try.
+    addressed
+        Gives what to open, anew for every try.
 
     Returns
     -------
@@ -134,12 +169,12 @@ def read(
     for number in range(tries):
         if number:
             time.sleep(FIRST_WAIT * 2 ** (number - 1))
-        address = signed(href)
-        again = retry_options(address) if number else {}
+        opened = addressed(href)
+        again = retry_options(opened) if number else {}
         try:
             with (
                 rasterio.Env(**{**gdal_env(), **(options or {}), **again}),
-                rasterio.open(address, driver=driver_of(href)) as file,
+                rasterio.open(opened, driver=driver_of(href)) as file,
             ):
                 if file.width * file.height > MAX_PIXELS:
                     raise UnreadableSceneError(

@@ -249,6 +249,29 @@ def refusal(href: str, hosts: Collection[str]) -> str | None:
     return f"{redact(href)} is on a host that is not allowed; add it as hosts = [{host!r}]"
 
 
+def redirect_elsewhere(url: str) -> str | None:
+    """Ask where a server would send whoever opens an address, for readers that follow blindly.
+
+    Parameters
+    ----------
+    url
+        ``http`` or ``https`` address.
+
+    Returns
+    -------
+    str or None
+        The address on another host it redirects to; None when it answers itself, or not at all.
+    """
+    try:
+        with _session().head(url, allow_redirects=False, timeout=TIMEOUT) as response:
+            status, location = response.status_code, response.headers.get("Location", "")
+    except requests.RequestException:
+        return None
+    target = urljoin(url, location)
+    moved = status in _REDIRECTS and urlsplit(target).hostname != urlsplit(url).hostname
+    return target if moved else None
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
