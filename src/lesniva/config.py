@@ -184,9 +184,7 @@ class CompositeSection(Section):
     period: Literal["day", "dekad", "month", "season", "all"] = "dekad"
     """One raster for each."""
     statistic: Literal["median", "max", "mean"] = "median"
-    """How the observations of a pixel become one value."""
-    use: Literal["clear", "all"] = "clear"
-    """Only clear observations, or all that have data, clouds too."""
+    """How the clear observations of a pixel become one value."""
 
 
 class Pipeline(Section):

@@ -62,8 +62,6 @@ class Observing:
     bands: tuple[str, ...]
     """What to read: the index's bands, ``scl``, and those of the haze test where all scenes have
     them."""
-    clear_only: bool = True
-    """False takes every observation that has data."""
     gdal_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -127,8 +125,7 @@ def observe(
             bands = cube.read_day(days[place], geobox, how.bands, gdal_options=how.gdal_options)
         except UnreadableSceneError as error:
             return str(error)
-        usable = _usable(bands) & inside if how.clear_only else inside
-        indices.scaled(how.index, bands, usable, stack[place])
+        indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
         return None
 
     with ThreadPoolExecutor(READ_THREADS) as pool:

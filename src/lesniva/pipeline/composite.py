@@ -24,7 +24,7 @@ def composite(job: CompositePipeline, out: Path, *, scheduler: str | None = None
         periods = composites.periods([day.date for day in days], job.composite.period)
         work: dict[str, dict[str, Any]] = {}
         for index in job.composite.index:
-            how = replace(observing(index, days), clear_only=job.composite.use == "clear")
+            how = observing(index, days)
             for period in sorted(set(periods)):
                 members = [day for day, its in zip(days, periods, strict=True) if its == period]
                 for block, over in place.days_by_block(members):
