@@ -1,0 +1,134 @@
+"""The pages say what the program does: keys, commands and links are checked against it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from lesniva import cli, config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for folder in (ROOT, ROOT / "docs", ROOT / "aoi")
+    for path in folder.glob("*.md")
+    # a page in the making stands beside the others under a name of its own
+    if not path.name.startswith(".")
+)
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+
+SETTLED_BY_READ = {"name": "name of the file"}
+"""Defaults that the schema cannot tell."""
+
+
+def schema_keys(node: dict[str, Any], defs: dict[str, Any], at: str = "") -> dict[str, str]:
+    """Path of each key → its default in words, through references, variants and free names."""
+    if "$ref" in node:
+        return schema_keys(defs[node["$ref"].rsplit("/", 1)[-1]], defs, at)
+    found: dict[str, str] = {}
+    for variant in (*node.get("oneOf", ()), *node.get("anyOf", ())):
+        found |= schema_keys(variant, defs, at)
+    kind = node.get("properties", {}).get("kind", {}).get("const")
+    here = f"{at}({kind})" if kind else at
+    for key, value in node.get("properties", {}).items():
+        path = f"{here}.{key}" if here else key
+        inner = schema_keys(value, defs, path)
+        for named in value.get("patternProperties", {}).values():
+            inner |= schema_keys(named, defs, f"{path}.NAME")
+            inner[path] = default(key, value, node)
+        found |= inner or {path: default(key, value, node)}
+    return found
+
+
+def default(key: str, value: dict[str, Any], table: dict[str, Any]) -> str:
+    if key in SETTLED_BY_READ:
+        return SETTLED_BY_READ[key]
+    if key in table.get("required", ()):
+        return "required"
+    known = value["default"]
+    if known is None:
+        return "none"
+    if isinstance(known, bool):
+        return f"`{str(known).lower()}`"
+    quoted = repr(list(known) if isinstance(known, list | tuple) else known).replace("'", '"')
+    return f"`{quoted}`"
+
+
+def page_keys(text: str) -> Iterator[tuple[str, str]]:
+    """Path and default of each row of the tables, by the heading they stand under."""
+    table = ""
+    for line in text.splitlines():
+        heading = re.match(r"## (?:`\[([\w.]+)\]`)?(?: with `kind = \"(\w+)\"`)?", line)
+        row = re.match(r"\| `(\w+)` \| (.+?) \|", line)
+        if heading:
+            kind = f"({heading[2]})" if heading[2] else ""
+            table = f"{heading[1]}{kind}." if heading[1] else ""
+        elif row:
+            yield f"{table}{row[1]}", row[2]
+
+
+def test_page_of_the_pipeline_file_has_every_key_of_the_schema_with_its_default_and_no_other():
+    schema = config.schema()
+    told = list(page_keys((ROOT / "docs" / "pipeline-file.md").read_text(encoding="utf-8")))
+    assert len(told) == len(dict(told)), "a key stands twice"
+    assert dict(told) == schema_keys(schema, schema["$defs"])
+
+
+def code_of(text: str) -> str:
+    """What stands in fences and between backticks."""
+    fenced = re.findall(r"^```.*?$(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^ {4}.*$", text, flags=re.MULTILINE)
+    inline = re.findall(r"`([^`\n]+)`", text)
+    return "\n".join((*fenced, *indented, *inline))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_that_a_page_names_exists_with_the_options_named(name: str):
+    group: Any = typer.main.get_command(cli.app)
+    for line in re.findall(
+        r"(?:^|[\s/])lesniva ([a-z][^\n|;&]*)", code_of((ROOT / name).read_text())
+    ):
+        words = line.split()
+        command = group
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{name}: lesniva {line}"
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        named = {word.split("=")[0].strip("[]") for word in words if word.startswith(("--", "[--"))}
+        assert named <= options | {"--help"}, f"{name}: lesniva {line}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_word_for_make_that_a_page_names_is_in_the_makefile(name: str):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = re.findall(r"(?:^|\s)make ([a-z]+)\b", code_of((ROOT / name).read_text()))
+    assert set(named) <= targets
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of the headings, as hosting sites make them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_relative_link_of_a_page_leads_somewhere(name: str):
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{name} leads to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors(file), f"{name} leads to {target}, whose heading is not there"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_page_names_a_folder_of_the_machine_it_was_written_on(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.findall(r"(?:^|[\s(`\"])/(?:work|tmp|root|home/(?!USER|lesniva))\b", text)
