@@ -30,7 +30,7 @@ OPEN = (Status.LOW, Status.CONFIRMED, Status.WINTER_EARLY, Status.REARMED)
 """States of a pixel that belongs to an alert."""
 
 SURE = (Status.CONFIRMED, Status.REARMED)
-"""States of a confirmed change; one that has lasted a year is watched again, and stays on record."""
+"""States of a confirmed change; one that has lasted a year is watched again, but is on record."""
 
 MAX_GAP_DAYS = 45
 """Neighbours whose first anomalies lie further apart are two events."""
@@ -45,26 +45,6 @@ GROWN = 1.1
 """An alert has grown when its area has, by this factor."""
 
 DATES = ("first_anomaly", "last_normal", "confirmed")
-
-COLUMNS = (
-    "alert_id",
-    "status",
-    "event",
-    "date_min",
-    "date_max",
-    "confirmed_on",
-    "area_ha",
-    "probability",
-    "magnitude",
-    "n_obs",
-    "adm_id",
-    "district_en",
-    "district_ru",
-    "lon",
-    "lat",
-    "geometry",
-)
-"""Columns of an alert table; see `alerts`."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +144,18 @@ def alerts(
         number of anomalies seen); ``lon, lat`` of an inner point.
     """
     pixel_ha = abs(geobox.resolution.x * geobox.resolution.y) / 10_000
-    found = []
-    for _, members in pixels.groupby(connect(pixels)):
-        # a projected pixel is within a few parts in a thousand of its true area
-        if len(members) * pixel_ha >= 0.99 * min_area_ha:
-            found.append(_alert(members, grid_id, geobox, min_area_ha / pixel_ha))
-    if not found:
+    min_pixels = min_area_ha / pixel_ha
+    group = connect(pixels)
+    # a projected pixel is within a few parts in a thousand of its true area
+    large = np.bincount(group)[group] >= 0.99 * min_pixels
+    if not large.any():
         return _empty()
-    table = gpd.GeoDataFrame(found, geometry="geometry", crs=str(geobox.crs))
+    pixels, group = pixels[large], group[large]
+    table = gpd.GeoDataFrame(
+        _described(pixels, group, grid_id, min_pixels),
+        geometry=_outlines(pixels, group, geobox),
+        crs=str(geobox.crs),
+    )
     table["area_ha"] = table.to_crs(EQUAL_AREA_CRS).area / 10_000
     table = table.to_crs("EPSG:4326")
     point = table.representative_point()
@@ -179,33 +163,58 @@ def alerts(
     return table[table["area_ha"] >= 0.98 * min_area_ha].reset_index(drop=True)
 
 
-def _alert(
-    members: pd.DataFrame, grid_id: str, geobox: GeoBox, min_pixels: float
-) -> dict[str, Any]:
-    first = members.sort_values(["first_anomaly", "row", "col"]).iloc[0]
-    seed = f"{grid_id}/{first['row']}/{first['col']}/{first['first_anomaly']}"
-    confirmed = members["confirmed"][members["status"].isin([int(status) for status in SURE])]
-    is_confirmed = len(confirmed) >= 0.99 * min_pixels
-    return {
-        "alert_id": str(uuid.uuid5(NAMESPACE, seed)),
-        "status": "confirmed" if is_confirmed else "low",
-        "date_min": _date(members["last_normal"].median()),
-        "date_max": _date(members["first_anomaly"].median()),
-        "confirmed_on": _date(confirmed.median() if is_confirmed else 0),
-        "probability": round(float(members["probability"].median()), 3),
-        "magnitude": round(float(members["magnitude"].median()), 4),
-        "n_obs": int(members["n_anomalies"].median()),
-        "geometry": _outline(members, geobox),
-    }
+def _described(
+    pixels: pd.DataFrame, group: npt.NDArray[np.int64], grid_id: str, min_pixels: float
+) -> pd.DataFrame:
+    """Everything about each group but its outline, one row a group by rising number."""
+    first = (
+        pixels.assign(group=group)
+        .sort_values(["group", "first_anomaly", "row", "col"])
+        .drop_duplicates("group")
+    )
+    sure = pixels["status"].isin([int(status) for status in SURE])
+    is_confirmed = (sure.groupby(group).sum() >= 0.99 * min_pixels).to_numpy()
+    confirmed_on = pixels["confirmed"].where(sure).groupby(group).median().where(is_confirmed, 0)
+    middle = pixels.drop(columns="confirmed").groupby(group).median()
+    return pd.DataFrame(
+        {
+            "alert_id": [
+                str(uuid.uuid5(NAMESPACE, f"{grid_id}/{row}/{col}/{day}"))
+                for row, col, day in zip(
+                    first["row"], first["col"], first["first_anomaly"], strict=True
+                )
+            ],
+            "status": np.where(is_confirmed, "confirmed", "low"),
+            "date_min": _dates(middle["last_normal"]),
+            "date_max": _dates(middle["first_anomaly"]),
+            "confirmed_on": _dates(confirmed_on),
+            "probability": middle["probability"].astype(float).round(3).to_numpy(),
+            "magnitude": middle["magnitude"].astype(float).round(4).to_numpy(),
+            "n_obs": middle["n_anomalies"].astype(np.int64).to_numpy(),
+        }
+    )
 
 
-def _date(day_number: float) -> pd.Timestamp:
-    return pd.Timestamp(str(from_day_number(np.uint16(day_number))))
+def _dates(day_numbers: pd.Series) -> npt.NDArray[np.datetime64]:
+    return from_day_number(day_numbers.to_numpy(np.uint16)).astype("datetime64[ns]")
 
 
-def _outline(members: pd.DataFrame, geobox: GeoBox) -> Any:
+def _outlines(
+    pixels: pd.DataFrame, group: npt.NDArray[np.int64], geobox: GeoBox
+) -> list[shapely.Geometry]:
+    """Outline of each group by rising number."""
+    order = np.argsort(group, kind="stable")
+    row, col = (pixels[name].to_numpy()[order] for name in ("row", "col"))
+    starts = np.flatnonzero(np.diff(group[order]))
+    places = zip(np.split(row, starts + 1), np.split(col, starts + 1), strict=True)
+    with rasterio.Env():  # once, not for each
+        return [_outline(rows, cols, geobox) for rows, cols in places]
+
+
+def _outline(
+    row: npt.NDArray[np.int64], col: npt.NDArray[np.int64], geobox: GeoBox
+) -> shapely.Geometry:
     """Outline some pixels along their edges; parts that touch at a corner stay two parts."""
-    row, col = members["row"].to_numpy(), members["col"].to_numpy()
     image = np.zeros((np.ptp(row) + 1, np.ptp(col) + 1), dtype=np.uint8)
     image[row - row.min(), col - col.min()] = 1
     transform = geobox.affine * geobox.affine.translation(int(col.min()), int(row.min()))
@@ -237,7 +246,7 @@ def with_district(alerts: gpd.GeoDataFrame, districts: gpd.GeoDataFrame) -> gpd.
     Returns
     -------
     geopandas.GeoDataFrame
-        With ``adm_id, district_en, district_ru``; None outside all districts.
+        With ``adm_id, district_en, district_ru``; missing outside all districts.
     """
     names = districts[["adm_id", "name_en", "name_ru"]].rename(
         columns={"name_en": "district_en", "name_ru": "district_ru"}
@@ -283,15 +292,12 @@ def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Iden
     """
     before = _empty() if previous is None else previous
     pairs = _same(found, before)
-    # the largest overlaps choose first; each side keeps one partner
-    own = pairs.drop_duplicates("new").drop_duplicates("old")
-    former = dict(zip(own["new"], own["old"], strict=True))
+    former = _partners(pairs)
     result = found.copy()
-    ids = result["alert_id"].to_numpy(dtype=object).copy()
     old_ids = before["alert_id"].to_numpy(dtype=object)
+    ids = _lasting_ids(found["alert_id"], old_ids, former)
     happened = ["new"] * len(found)
     for new, old in former.items():
-        ids[new] = old_ids[old]
         happened[new] = _change(found.iloc[new], before.iloc[old])
     rows = []
     for new, old in zip(pairs["new"], pairs["old"], strict=True):
@@ -323,6 +329,34 @@ def _same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
     same = (common >= SAME_OVERLAP * smaller) & (gap <= np.timedelta64(SAME_GAP_DAYS, "D"))
     pairs = pd.DataFrame({"new": new, "old": old, "common": common}).loc[same]
     return pd.DataFrame(pairs.sort_values(["common", "new", "old"], ascending=[False, True, True]))
+
+
+def _partners(pairs: pd.DataFrame) -> dict[int, int]:
+    """Match new alerts with their former selves: the largest overlaps choose first."""
+    former: dict[int, int] = {}
+    taken = set()
+    for new, old in zip(pairs["new"], pairs["old"], strict=True):
+        if new not in former and old not in taken:
+            former[new] = old
+            taken.add(old)
+    return former
+
+
+def _lasting_ids(
+    own: pd.Series, old_ids: npt.NDArray[Any], former: Mapping[int, int]
+) -> npt.NDArray[Any]:
+    """Ids of this run's alerts: the former one's, or one that no other alert has."""
+    ids = own.to_numpy(dtype=object).copy()
+    taken = set(old_ids)
+    for new in range(len(ids)):
+        if new in former:
+            ids[new] = old_ids[former[new]]
+            continue
+        # the part that split off may be the one with the pixel that the id was made of
+        while ids[new] in taken:
+            ids[new] = str(uuid.uuid5(NAMESPACE, ids[new]))
+        taken.add(ids[new])
+    return ids
 
 
 def _change(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
