@@ -4,6 +4,7 @@
 - `cog`: a layer of a whole area as COG, from blocks;
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
 - `qgis`: styles (QML) of both;
+- `maps`: pictures (PNG) of the results;
 - `stac`: a collection of what was published;
 - `manifest`: ``manifest.json`` and ``run.json`` of an output folder, and the check of it.
 """
@@ -12,6 +13,7 @@ from lesniva.publish.cog import RasterStats, write_cog
 from lesniva.publish.fields import field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
 from lesniva.publish.manifest import verify, write_manifest, write_run
+from lesniva.publish.maps import forest_map, harvest_map
 from lesniva.publish.qgis import (
     alerts_style,
     districts_style,
@@ -41,6 +43,8 @@ __all__ = [
     "encode",
     "field_titles",
     "forecast_style",
+    "forest_map",
+    "harvest_map",
     "read_table",
     "verdicts_style",
     "verify",
