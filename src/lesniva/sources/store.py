@@ -117,7 +117,9 @@ def save_band(
                 nodata=nodata,
                 crs=crs,
                 transform=transform,
-                compress="deflate",
+                # Half the time of deflate to write and to read, for the same size.
+                compress="zstd",
+                level=1,
                 predictor="standard",
                 blocksize=512,
                 overview_resampling="nearest" if classes else "average",
