@@ -21,6 +21,7 @@ from lesniva.change.regression import (
     Float,
     Int,
     back_substitute,
+    inner,
     median,
     reversed_recursive_residuals,
     rotate_in,
@@ -269,7 +270,7 @@ def _monitor_pixels(
             found.magnitude[pixel] = median(work, total - m)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _gather(series: Float, n_history: int, rows: Int, y: Float) -> tuple[int, int]:
     """Observations of a series into rows and y; how many there are, and in the history."""
     n, m = 0, 0
@@ -283,7 +284,7 @@ def _gather(series: Float, n_history: int, rows: Int, y: Float) -> tuple[int, in
     return n, m
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _residuals(X: Float, y: Float, rows: Int, n: int, beta: Float, e: Float) -> None:
     for i in range(n):
         fitted = 0.0
@@ -292,7 +293,7 @@ def _residuals(X: Float, y: Float, rows: Int, n: int, beta: Float, e: Float) -> 
         e[i] = y[i] - fitted
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _history_fit(
     X: Float, y: Float, rows: Int, m: int, k: int, R: Float, x: Float, beta: Float
 ) -> float:
@@ -312,7 +313,7 @@ def _history_fit(
     return float(np.sqrt(square / (m - k)))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sums(
     e: Float,
     rows: Int,

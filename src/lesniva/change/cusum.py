@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float
+from lesniva.change.regression import Float, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -36,6 +36,33 @@ N_RESIDUALS = 5
 """How many of the newest residuals of an event are kept for its magnitude."""
 
 NO_RESIDUAL = -128
+
+_SLICE_FIELDS = ("z_now", "before", "normal_before")
+
+EVIDENCE_FIELDS = (
+    "coefficients",
+    "sigma",
+    "status",
+    "evidence",
+    "n_anomalies",
+    "last_observed",
+    "run_days",
+    "normal_run",
+    "normal_days",
+    *_SLICE_FIELDS,
+)
+"""Arrays of `accumulate`, in order."""
+
+STATUS_FIELDS = (
+    *EVIDENCE_FIELDS[1:-3],
+    "first_anomaly",
+    "last_normal",
+    "confirmed",
+    "span_days",
+    "residuals",
+    *_SLICE_FIELDS,
+)
+"""Arrays of `judge`, in order."""
 
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
@@ -179,31 +206,6 @@ class Rule(NamedTuple):
     rearm_days: int
 
 
-class Fields(NamedTuple):
-    """Arrays (y, x) of a monitor state, and of the slice in hand."""
-
-    coefficients: npt.NDArray[np.int16]
-    sigma: npt.NDArray[np.uint16]
-    status: npt.NDArray[np.uint8]
-    evidence: npt.NDArray[np.int16]
-    n_anomalies: npt.NDArray[np.uint8]
-    last_observed: npt.NDArray[np.uint16]
-    run_days: npt.NDArray[np.uint8]
-    normal_run: npt.NDArray[np.uint8]
-    normal_days: npt.NDArray[np.uint8]
-    first_anomaly: npt.NDArray[np.uint16]
-    last_normal: npt.NDArray[np.uint16]
-    confirmed: npt.NDArray[np.uint16]
-    span_days: npt.NDArray[np.uint8]
-    residuals: npt.NDArray[np.int8]
-    z: npt.NDArray[np.float32]
-    """z of the slice, NaN without observation."""
-    before: npt.NDArray[np.int16]
-    """Evidence before the slice."""
-    normal_before: npt.NDArray[np.uint16]
-    """Day of the observation before the slice, if that was normal."""
-
-
 def rule_of(options: Options, *, decrease: bool) -> Rule:
     """Express options in the units of the kernels."""
     return Rule(
@@ -227,6 +229,25 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
     )
 
 
+@inner
+def _step(z: float, rule: Rule) -> int:
+    """Evidence of one observation in whole steps."""
+    ratio = _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
+    return int(np.rint(EVIDENCE_STEPS * ratio))
+
+
+@inner
+def _is_forgotten(n_anomalies: int, passed: int, rule: Rule) -> bool:
+    """Whether a single date of evidence is too old to count."""
+    return n_anomalies < 2 and passed > rule.forget_days
+
+
+@inner
+def _is_normal_again(normal_run: int, normal_days: int, rule: Rule) -> bool:
+    """Whether a pixel has been normal for so many dates and days."""
+    return normal_run >= rule.finish_dates and normal_days >= rule.finish_days
+
+
 @njit(nogil=True, cache=True)
 def accumulate(
     values: npt.NDArray[np.int16],
@@ -236,171 +257,192 @@ def accumulate(
     noise: Float,
     strata: npt.NDArray[np.uint8],
     rule: Rule,
-    f: Fields,
+    coefficients: npt.NDArray[np.int16],
+    sigma: npt.NDArray[np.uint16],
+    status: npt.NDArray[np.uint8],
+    evidence: npt.NDArray[np.int16],
+    n_anomalies: npt.NDArray[np.uint8],
+    last_observed: npt.NDArray[np.uint16],
+    run_days: npt.NDArray[np.uint8],
+    normal_run: npt.NDArray[np.uint8],
+    normal_days: npt.NDArray[np.uint8],
+    z_now: npt.NDArray[np.float32],
+    before: npt.NDArray[np.int16],
+    normal_before: npt.NDArray[np.uint16],
 ) -> None:
     """Evidence of one slice: everything that needs no neighbour.
 
     offset and noise (stratum): what is taken off the residuals, and the factor of σ in this scene.
+    Leaves in z_now z of the slice (NaN without observation), in before the evidence before it, in
+    normal_before the day of the observation before it if that was normal.
     """
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
-            f.z[i, j] = np.nan
-            if values[i, j] == _NODATA or f.status[i, j] >= _FIRST_WITHOUT_MODEL:
+            z_now[i, j] = np.nan
+            if values[i, j] == _NODATA or status[i, j] >= _FIRST_WITHOUT_MODEL:
                 continue
             fitted = 0.0
             for k in range(x.size):
-                fitted += x[k] * f.coefficients[k, i, j]
+                fitted += x[k] * coefficients[k, i, j]
             stratum = strata[i, j]
             residual = (values[i, j] - fitted) / _SCALE - offset[stratum]
-            f.z[i, j] = rule.sign * residual / (f.sigma[i, j] * SIGMA_STEP * noise[stratum])
-            _add_evidence(f, i, j, day, rule)
+            z_now[i, j] = rule.sign * residual / (sigma[i, j] * SIGMA_STEP * noise[stratum])
+            z = float(z_now[i, j])
 
-
-@njit(nogil=True, cache=True)
-def _add_evidence(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
-    """Take the observation of a pixel into its evidence and the counts that steer it."""
-    z = f.z[i, j]
-    held = f.evidence[i, j]
-    if _is_forgotten(f, i, j, day, rule):
-        held = np.int16(0)
-        f.n_anomalies[i, j] = 0
-    ratio = _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
-    step = int(np.rint(EVIDENCE_STEPS * ratio))
-    total = min(max(held + step, 0), _MAX_EVIDENCE)
-    passed = day - f.last_observed[i, j]
-    f.before[i, j] = held
-    f.normal_before[i, j] = f.last_observed[i, j] if f.normal_run[i, j] > 0 else 0
-    f.normal_days[i, j] = min(f.normal_days[i, j] + passed, 255)
-    f.run_days[i, j] = min(f.run_days[i, j] + passed, 255) if held > 0 else 0
-    if z > rule.normal_z and step <= 0:
-        if f.normal_run[i, j] == 0:
-            f.normal_days[i, j] = 0
-        f.normal_run[i, j] = min(f.normal_run[i, j] + 1, 255)
-        if _is_normal_again(f, i, j, rule):
-            total = 0
-    else:
-        f.normal_run[i, j] = 0
-    if total == 0:
-        f.n_anomalies[i, j] = 0
-    elif step > 0:
-        f.n_anomalies[i, j] = min(f.n_anomalies[i, j] + 1, 255)
-    f.evidence[i, j] = total
-    f.last_observed[i, j] = day
-
-
-@njit(nogil=True, cache=True)
-def judge(day: int, rule: Rule, f: Fields) -> None:
-    """Status of the pixels observed in a slice, after `accumulate` has been over all of it."""
-    for i in range(f.status.shape[0]):
-        for j in range(f.status.shape[1]):
-            if np.isnan(f.z[i, j]):
-                continue
-            if f.status[i, j] <= _LOW:
-                _judge_fresh(f, i, j, day, rule)
+            n = int(n_anomalies[i, j])
+            passed = day - int(last_observed[i, j])
+            held = 0 if _is_forgotten(n, passed, rule) else int(evidence[i, j])
+            step = _step(z, rule)
+            total = min(max(held + step, 0), _MAX_EVIDENCE)
+            run = int(normal_run[i, j])
+            spent = min(int(normal_days[i, j]) + passed, 255)
+            normal_before[i, j] = last_observed[i, j] if run > 0 else 0
+            if z > rule.normal_z and step <= 0:
+                spent = 0 if run == 0 else spent
+                run = min(run + 1, 255)
+                if _is_normal_again(run, spent, rule):
+                    total = 0
             else:
-                _judge_recorded(f, i, j, day, rule)
+                run = 0
+            n = 0 if held == 0 else n
+            n = min(n + (step > 0), 255) if total > 0 else 0
+
+            before[i, j] = held
+            evidence[i, j] = total
+            n_anomalies[i, j] = n
+            run_days[i, j] = min(int(run_days[i, j]) + passed, 255) if held > 0 else 0
+            normal_run[i, j] = run
+            normal_days[i, j] = spent
+            last_observed[i, j] = day
 
 
 @njit(nogil=True, cache=True)
-def _judge_fresh(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
-    """Judge a pixel without a confirmed event on record."""
-    if f.evidence[i, j] == 0:
-        if f.status[i, j] != _NONE:
-            f.status[i, j] = _NONE
-            f.first_anomaly[i, j] = 0
-            f.span_days[i, j] = 0
-            _forget_residuals(f, i, j)
-        if f.normal_run[i, j] > 0:
-            f.last_normal[i, j] = day
-        return
-    if f.before[i, j] == 0:
-        f.first_anomaly[i, j] = day
-        f.span_days[i, j] = 0
-        _forget_residuals(f, i, j)
-        # A greater gap than to the observation before only where that was neither normal nor not.
-        if f.normal_before[i, j] > 0:
-            f.last_normal[i, j] = f.normal_before[i, j]
-    _follow(f, i, j, day, rule)
-    f.status[i, j] = _confidence(f, i, j, day, rule)
-    if f.status[i, j] == _CONFIRMED:
-        f.confirmed[i, j] = day
+def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made it slow)
+    day: int,
+    rule: Rule,
+    sigma: npt.NDArray[np.uint16],
+    status: npt.NDArray[np.uint8],
+    evidence: npt.NDArray[np.int16],
+    n_anomalies: npt.NDArray[np.uint8],
+    last_observed: npt.NDArray[np.uint16],
+    run_days: npt.NDArray[np.uint8],
+    normal_run: npt.NDArray[np.uint8],
+    normal_days: npt.NDArray[np.uint8],
+    first_anomaly: npt.NDArray[np.uint16],
+    last_normal: npt.NDArray[np.uint16],
+    confirmed: npt.NDArray[np.uint16],
+    span_days: npt.NDArray[np.uint8],
+    residuals: npt.NDArray[np.int8],
+    z_now: npt.NDArray[np.float32],
+    before: npt.NDArray[np.int16],
+    normal_before: npt.NDArray[np.uint16],
+) -> None:
+    """Status of the pixels observed in a slice, after `accumulate` has been over all of it.
 
-
-@njit(nogil=True, cache=True)
-def _judge_recorded(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
-    """Judge a pixel with a confirmed event: it stays on record until another is confirmed.
-
-    After a temporary one any evidence makes a new event, after a lasting one only what began a
-    year later: regrowth on a felled area wavers.
+    A pixel without a confirmed event is judged afresh at each date. A confirmed event stays on
+    record until another is confirmed: after a temporary one any evidence may grow into a new event,
+    after a lasting one only what began a year later, as regrowth on a felled area wavers.
     """
-    started = day - f.run_days[i, j]
-    over = f.status[i, j] != _CONFIRMED
-    if over and f.before[i, j] == 0 and f.evidence[i, j] > 0:
-        known = f.normal_before[i, j] > 0
-        f.span_days[i, j] = min(day - f.normal_before[i, j], 255) if known else 255
-    aged = f.run_days[i, j] < 255 and started - f.first_anomaly[i, j] > rule.rearm_days
-    free = f.status[i, j] == _FINISHED or aged
-    if free and _confidence(f, i, j, day, rule) == _CONFIRMED:
-        if over and f.span_days[i, j] < 255:
-            f.last_normal[i, j] = started - f.span_days[i, j]
-        f.status[i, j] = _CONFIRMED
-        f.first_anomaly[i, j] = started
-        f.confirmed[i, j] = day
-        _forget_residuals(f, i, j)
-        _follow(f, i, j, day, rule)
-    elif not over and _is_normal_again(f, i, j, rule):
-        lasting = f.span_days[i, j] >= rule.lasting_days
-        f.status[i, j] = _REARMED if lasting else _FINISHED
-    elif not over:
-        _follow(f, i, j, day, rule)
+    for i in range(status.shape[0]):
+        for j in range(status.shape[1]):
+            if np.isnan(z_now[i, j]):
+                continue
+            old = status[i, j]
+            starts = before[i, j] == 0 and evidence[i, j] > 0
+            grade = _NONE
+            if evidence[i, j] > 0:
+                grade = _grade(i, j, day, rule, status, evidence, n_anomalies, last_observed)
+            if old <= _LOW and grade == _NONE:
+                if normal_run[i, j] > 0:
+                    last_normal[i, j] = day
+                if old != _NONE:
+                    status[i, j] = _NONE
+                    _begin(i, j, 0, first_anomaly, confirmed, span_days, residuals)
+                continue
+            if old <= _LOW:
+                if starts:
+                    _begin(i, j, day, first_anomaly, confirmed, span_days, residuals)
+                    if normal_before[i, j] > 0:
+                        last_normal[i, j] = normal_before[i, j]
+            else:
+                if starts and old != _CONFIRMED:
+                    span_days[i, j] = _gap(day, normal_before[i, j])
+                began = day - int(run_days[i, j])
+                aged = run_days[i, j] < 255 and began - first_anomaly[i, j] > rule.rearm_days
+                if grade == _CONFIRMED and (old == _FINISHED or aged):
+                    if old != _CONFIRMED and span_days[i, j] < 255:
+                        last_normal[i, j] = began - int(span_days[i, j])
+                    _begin(i, j, began, first_anomaly, confirmed, span_days, residuals)
+                elif old != _CONFIRMED:
+                    continue
+                elif _is_normal_again(normal_run[i, j], normal_days[i, j], rule):
+                    lasting = span_days[i, j] >= rule.lasting_days
+                    status[i, j] = _REARMED if lasting else _FINISHED
+                    continue
+                grade = _CONFIRMED
+            if normal_run[i, j] == 0:
+                span_days[i, j] = min(day - int(first_anomaly[i, j]), 255)
+            _push(residuals[:, i, j], rule.sign * z_now[i, j] * sigma[i, j] * SIGMA_STEP)
+            if grade == _CONFIRMED and confirmed[i, j] == 0:
+                confirmed[i, j] = day
+            status[i, j] = grade
 
 
-@njit(nogil=True, cache=True)
-def _is_forgotten(f: Fields, i: int, j: int, day: int, rule: Rule) -> bool:
-    """Whether a single date of evidence is too old to count."""
-    return bool(f.n_anomalies[i, j] < 2 and day - f.last_observed[i, j] > rule.forget_days)
+@inner
+def _gap(day: int, normal_before: int) -> int:
+    """Days since the observation before, if that was normal, else 255."""
+    return min(day - int(normal_before), 255) if normal_before > 0 else 255
 
 
-@njit(nogil=True, cache=True)
-def _is_normal_again(f: Fields, i: int, j: int, rule: Rule) -> bool:
-    """Whether the pixel has been normal for so many dates and days."""
-    enough = f.normal_run[i, j] >= rule.finish_dates
-    return bool(enough and f.normal_days[i, j] >= rule.finish_days)
+@inner
+def _begin(
+    i: int,
+    j: int,
+    day: int,
+    first_anomaly: npt.NDArray[np.uint16],
+    confirmed: npt.NDArray[np.uint16],
+    span_days: npt.NDArray[np.uint8],
+    residuals: npt.NDArray[np.int8],
+) -> None:
+    """Make room for an event that began on a day; day 0 = none."""
+    first_anomaly[i, j] = day
+    confirmed[i, j] = 0
+    span_days[i, j] = 0
+    residuals[:, i, j] = NO_RESIDUAL
 
 
-@njit(nogil=True, cache=True)
-def _forget_residuals(f: Fields, i: int, j: int) -> None:
-    for k in range(f.residuals.shape[0]):
-        f.residuals[k, i, j] = NO_RESIDUAL
+@inner
+def _push(kept: npt.NDArray[np.int8], residual: float) -> None:
+    """Keep the newest residuals of an event."""
+    for k in range(kept.size - 1):
+        kept[k] = kept[k + 1]
+    kept[kept.size - 1] = min(max(int(np.rint(residual / RESIDUAL_STEP)), -127), 127)
 
 
-@njit(nogil=True, cache=True)
-def _follow(f: Fields, i: int, j: int, day: int, rule: Rule) -> None:
-    """Keep the newest residuals of an event and the days that its anomalies span."""
-    if f.normal_run[i, j] == 0:
-        f.span_days[i, j] = min(day - f.first_anomaly[i, j], 255)
-    last = f.residuals.shape[0] - 1
-    for k in range(last):
-        f.residuals[k, i, j] = f.residuals[k + 1, i, j]
-    residual = rule.sign * f.z[i, j] * f.sigma[i, j] * SIGMA_STEP
-    f.residuals[last, i, j] = min(max(round(residual / RESIDUAL_STEP), -127), 127)
-
-
-@njit(nogil=True, cache=True)
-def _confidence(f: Fields, i: int, j: int, day: int, rule: Rule) -> int:
+@inner
+def _grade(
+    i: int,
+    j: int,
+    day: int,
+    rule: Rule,
+    status: npt.NDArray[np.uint8],
+    evidence: npt.NDArray[np.int16],
+    n_anomalies: npt.NDArray[np.uint8],
+    last_observed: npt.NDArray[np.uint16],
+) -> int:
     """Choose flagged, low or confirmed, by a pixel's evidence and that of its eight neighbours."""
     neighbours = 0
     active = 0
-    for k in range(max(i - 1, 0), min(i + 2, f.status.shape[0])):
-        for m in range(max(j - 1, 0), min(j + 2, f.status.shape[1])):
-            if (k == i and m == j) or f.status[k, m] >= _FIRST_WITHOUT_MODEL:
+    for k in range(max(i - 1, 0), min(i + 2, status.shape[0])):
+        for m in range(max(j - 1, 0), min(j + 2, status.shape[1])):
+            if (k == i and m == j) or status[k, m] >= _FIRST_WITHOUT_MODEL:
                 continue
             neighbours += 1
-            if f.evidence[k, m] > 0 and not _is_forgotten(f, k, m, day, rule):
-                active += 1
+            passed = day - int(last_observed[k, m])
+            active += evidence[k, m] > 0 and not _is_forgotten(n_anomalies[k, m], passed, rule)
     factor = 1.0
     if neighbours >= rule.min_neighbours:
         factor = rule.near if 2 * active >= neighbours else rule.far
-    if f.evidence[i, j] >= factor * rule.confirmed and f.n_anomalies[i, j] >= rule.min_dates:
+    if evidence[i, j] >= factor * rule.confirmed and n_anomalies[i, j] >= rule.min_dates:
         return _CONFIRMED
-    return _LOW if f.evidence[i, j] >= factor * rule.low else _FLAGGED
+    return _LOW if evidence[i, j] >= factor * rule.low else _FLAGGED

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from lesniva.change.critical import cusum_critical_value, mosum_critical_value
-from lesniva.change.regression import Float, Int
+from lesniva.change.regression import Float, Int, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -169,7 +169,7 @@ def remember_history(
             f.upper[i, j] = (high + factor * (high - low)) / _SCALE
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _quantile(ordered: Float, share: float) -> float:
     """Quantile of rising values, linear between them."""
     place = share * (ordered.size - 1)
@@ -178,7 +178,7 @@ def _quantile(ordered: Float, share: float) -> float:
     return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _residual_steps(value: int, x: Float, f: ClassicalFields, i: int, j: int) -> float:
     """Residual in whole steps of 1 / INDEX_SCALE."""
     fitted = 0.0
@@ -223,7 +223,7 @@ def observe(
             f.last_observed[i, j] = day
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _is_beyond(
     step: float, noise: float, rule: ClassicalRule, f: ClassicalFields, i: int, j: int
 ) -> bool:
@@ -250,7 +250,7 @@ def _is_beyond(
     return value < low if rule.sign > 0.0 else value > high
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sum_and_border(
     step: float, rule: ClassicalRule, f: ClassicalFields, i: int, j: int
 ) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from lesniva.change.regression import (
     MAD_TO_SIGMA,
     Float,
     Int,
+    inner,
     median,
     solve_packed,
     stable_start,
@@ -170,7 +171,7 @@ def fit_pixels(
         _store(n_rows, first, calendar, method, tile, fitted)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _gather(stack: npt.NDArray[np.int16], first: int, tile: Tile) -> int:
     """Copy the observed slices of a tile; returns how many there are."""
     count = min(LANES, stack.shape[1] - first)
@@ -193,7 +194,7 @@ def _gather(stack: npt.NDArray[np.int16], first: int, tile: Tile) -> int:
     return n_rows
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _order_of(n: int, n_years: int, max_order: int) -> int:
     """Choose the harmonics that n observations in so many calendar years carry."""
     if n < 15:
@@ -203,7 +204,7 @@ def _order_of(n: int, n_years: int, max_order: int) -> int:
     return max_order
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _count(n_rows: int, lane: int, calendar: Calendar, tile: Tile) -> tuple[int, int, int, int]:
     """Observations and calendar years of a pixel, and its first and last row."""
     n, n_years = 0, 0
@@ -219,7 +220,7 @@ def _count(n_rows: int, lane: int, calendar: Calendar, tile: Tile) -> tuple[int,
     return n, n_years, begin, end
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _choose_orders(
     n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
 ) -> None:
@@ -243,7 +244,7 @@ def _choose_orders(
             tile.size[lane] = 1 + method.trend + 2 * order
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _trim(
     n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
 ) -> None:
@@ -275,7 +276,7 @@ def _trim(
             tile.size[lane] = 1 + method.trend + 2 * order
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _recursive_residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
     """Recursive residuals of all pixels, newest observation first, by rotations without roots.
 
@@ -309,7 +310,7 @@ def _recursive_residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
             entered[lane] += there
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _rotate(tile: Tile, j: int, p_max: int) -> None:
     """Rotate column j of the row in hand into the factors."""
     lanes = tile.size.size
@@ -330,14 +331,14 @@ def _rotate(tile: Tile, j: int, p_max: int) -> None:
             held[lane] = cosine[lane] * before + sine[lane] * entering
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _accumulate(n_rows: int, calendar: Calendar, tile: Tile) -> None:
     """Form the normal equations of all pixels from the weights v and the weighted index vy."""
     _weighted_sums(n_rows, tile.rows, calendar.XX, tile.v, tile.A)
     _weighted_sums(n_rows, tile.rows, calendar.X, tile.vy, tile.b)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _weighted_sums(n_rows: int, rows: Int, columns: Float, v: Float, sums: Float) -> None:
     """Sum columns (time, k) over rows, weighted by v (row, lane), four rows a step."""
     lanes = sums.shape[1]
@@ -358,7 +359,7 @@ def _weighted_sums(n_rows: int, rows: Int, columns: Float, v: Float, sums: Float
                 total[lane] += vi[lane] * c
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
     """Residuals of all pixels; what they are without observation is of no account."""
     lanes = tile.size.size
@@ -372,7 +373,7 @@ def _residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
                 r[lane] -= c * beta[lane]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _median_size(n_rows: int, lane: int, tile: Tile) -> float:
     """Median |residual| of a pixel."""
     n = 0
@@ -382,7 +383,7 @@ def _median_size(n_rows: int, lane: int, tile: Tile) -> float:
     return median(tile.work, n)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _solve(lane: int, p: int, ridge: float, tile: Tile) -> bool:
     """Coefficients of one pixel into ``small``; False where its observations do not carry p."""
     q = p * (p + 1) // 2
@@ -400,7 +401,7 @@ def _solve(lane: int, p: int, ridge: float, tile: Tile) -> bool:
     return fine
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _least_squares(n_rows: int, calendar: Calendar, method: Method, tile: Tile) -> None:
     """Ordinary least squares of all pixels, at a lower order where the first one does not hold."""
     for i in range(n_rows):
@@ -422,7 +423,7 @@ def _least_squares(n_rows: int, calendar: Calendar, method: Method, tile: Tile) 
             tile.beta[j, lane] = tile.small[q + j]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _reweight(n_rows: int, calendar: Calendar, tile: Tile) -> None:
     """Bisquare weights from the residuals, least squares with them, and again."""
     lanes = tile.size.size
@@ -452,7 +453,7 @@ def _reweight(n_rows: int, calendar: Calendar, tile: Tile) -> None:
                 _take_step(lane, tile)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _take_step(lane: int, tile: Tile) -> None:
     """Coefficients of a pixel from its weighted equations; its scale becomes 0 when they settle."""
     p = tile.size[lane]
@@ -468,7 +469,7 @@ def _take_step(lane: int, tile: Tile) -> None:
         tile.scale[lane] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _store(
     n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
 ) -> None:
@@ -495,7 +496,7 @@ def _store(
                 break
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _noise(n_rows: int, lane: int, p: int, floor: float, tile: Tile) -> float:
     """Noise of a pixel by either rule of `Method.floor`."""
     if floor >= 0.0:

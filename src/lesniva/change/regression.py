@@ -4,7 +4,8 @@ The kernels work on one pixel at a time with buffers that the caller owns, so th
 array of the size of a stack besides the stack itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,25 @@ from numba import njit
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FOUR_YEARS = 1461
 """Days in four Julian years of 365.25 days."""
 
 MAD_TO_SIGMA = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
+
+
+def inner(function: Function) -> Function:
+    """Compile a function that only kernels call.
+
+    Without the entries from Python, which take much of the time of compiling, and without a cache
+    of its own: the kernel's holds it. (After an edit here numba does not see that the cached
+    kernels of other modules are old; ``make clean`` drops them.)
+    """
+    bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled: Function = njit(nogil=True, **bare)(function)  # type: ignore[call-overload]
+    return compiled
 
 
 def day_numbers(time: npt.ArrayLike) -> Int:
@@ -76,7 +90,7 @@ def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
     return names
 
 
-@njit(nogil=True, cache=True)
+@inner
 def solve_packed(A: Float, b: Float, p: int) -> bool:
     """Solve A x = b in place (A a packed lower triangle, x left in b) by Cholesky.
 
@@ -111,7 +125,7 @@ def solve_packed(A: Float, b: Float, p: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@inner
 def select(values: Float, n: int, rank: int) -> float:
     """Value of the given rank (0 = least) among the first n; reorders them (Hoare's selection)."""
     left, right = 0, n - 1
@@ -146,7 +160,7 @@ def median(values: Float, n: int) -> float:
     return 0.5 * (lower + upper)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def rotate_in(R: Float, x: Float, y: float, p: int) -> float:
     """Add the row (x, y) to the triangular factor R (p, p + 1) of [X y] by Givens rotations.
 
@@ -173,7 +187,7 @@ def rotate_in(R: Float, x: Float, y: float, p: int) -> float:
     return y
 
 
-@njit(nogil=True, cache=True)
+@inner
 def back_substitute(R: Float, p: int, beta: Float) -> None:
     """Coefficients from the factor that `rotate_in` has built."""
     for i in range(p - 1, -1, -1):

@@ -338,10 +338,13 @@ def update(
         for t in np.flatnonzero(~rejected)
     ]
     if isinstance(chosen, Options):
-        rule, fields = cusum.rule_of(chosen, decrease=decrease), _scratch(new)
+        rule = cusum.rule_of(chosen, decrease=decrease)
+        fields = _arrays(new, tuple(map(str, new.data_vars))) | _scratch(new["status"].shape)
+        of_evidence = [fields[name] for name in cusum.EVIDENCE_FIELDS]
+        of_status = [fields[name] for name in cusum.STATUS_FIELDS]
         for scene in used:
-            cusum.accumulate(*scene, rule, fields)
-            cusum.judge(scene[1], rule, fields)
+            cusum.accumulate(*scene, rule, *of_evidence)
+            cusum.judge(scene[1], rule, *of_status)
     else:
         classical = detectors.rule_of(detector, chosen, decrease=decrease)
         held = detectors.ClassicalFields(**_arrays(new, detectors.ClassicalFields._fields))
@@ -400,15 +403,13 @@ def _arrays(state: xr.Dataset, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: state[name].values for name in names if name in state}
 
 
-def _scratch(state: xr.Dataset) -> cusum.Fields:
-    """Arrays of a state, and scratch for the slice in hand."""
-    plane = state["status"].shape
-    return cusum.Fields(
-        **_arrays(state, cusum.Fields._fields),
-        z=np.empty(plane, dtype=np.float32),
-        before=np.zeros(plane, dtype=np.int16),
-        normal_before=np.zeros(plane, dtype=np.uint16),
-    )
+def _scratch(plane: tuple[int, ...]) -> dict[str, Any]:
+    """Room for what the kernels of a slice tell each other."""
+    return {
+        "z_now": np.empty(plane, dtype=np.float32),
+        "before": np.zeros(plane, dtype=np.int16),
+        "normal_before": np.zeros(plane, dtype=np.uint16),
+    }
 
 
 def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.Dataset:
