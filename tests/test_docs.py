@@ -89,7 +89,7 @@ def code_of(text: str) -> str:
 def test_every_command_that_a_page_names_exists_with_the_options_named(name: str):
     group: Any = typer.main.get_command(cli.app)
     for line in re.findall(
-        r"(?:^|[\s/])lesniva ([a-z][^\n|;&]*)", code_of((ROOT / name).read_text())
+        r"(?<!from )(?<![\w.-])lesniva ([a-z][^\n|;&]*)", code_of((ROOT / name).read_text())
     ):
         words = line.split()
         command = group
