@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,12 @@ import pyproj
 import rasterio
 import rasterio.transform
 import rasterio.warp
+import rasterio.windows
 import shapely
+from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError
@@ -54,6 +58,12 @@ WIDTH = 9.0
 """Of every page."""
 
 DPI = 150
+
+MOST_BYTES = 400_000
+"""Of a picture, so that it can be mailed and kept in a repository."""
+
+PALETTES = (256, 64, 32)
+"""Numbers of colours that are tried until a picture is small enough."""
 
 MARGIN = 0.2
 
@@ -84,6 +94,11 @@ MAX_BARS = 36
 
 SMALLEST_ALERT = 4.5
 """Points across below which an alert is drawn as a dot of that size."""
+
+CROWD = 1500
+"""Alerts from which on dots are drawn `CROWDED` times as large, or they would hide each other."""
+
+CROWDED = 0.7
 
 LARGEST = 5
 """Alerts that are numbered and listed."""
@@ -176,7 +191,7 @@ NOTES_RU = {
 SYNTHETIC_RU = "СИНТЕТИЧЕСКИЕ ДАННЫЕ: снимки смоделированы и не изображают реального места"
 
 GENERIC = re.compile(
-    r"\s*(\((city|город)\)|\b(municipal|urban|district|okrug|raion|город|городской|муниципальный"
+    r"\s*(\((city|город)[^)]*\)|\b(municipal|urban|district|okrug|raion|город|городской|муниципальный"
     r"|район|округ)\b)",
     re.IGNORECASE,
 )
@@ -374,8 +389,27 @@ def _page(
         _fitted(figure, canvas, title, MARGIN, height - 0.32, size=14, weight="bold")
         _credit(figure, canvas, credit, language)
         yield figure, canvas
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        _write(path, canvas)
+
+
+def _write(path: Path, canvas: "FigureCanvasAgg") -> None:
+    """Write a PNG with a palette, a third of the size of one with full colours.
+
+    Fewer colours are taken only where the file would otherwise be too large to send.
+    """
+    from PIL import Image
+
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(pixels[..., :3])
+    for colours in PALETTES:
+        few = picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        encoded = BytesIO()
+        few.save(encoded, "PNG", optimize=True, dpi=(DPI, DPI))
+        if encoded.tell() <= MOST_BYTES:
+            break
+    with whole_file(path) as temporary:
+        temporary.write_bytes(encoded.getvalue())
 
 
 def _credit(figure: "Figure", canvas: "FigureCanvasAgg", credit: str, language: Language) -> None:
@@ -456,9 +490,9 @@ def _read(path: Path) -> Piece:
                 1, out_shape=(rows, cols), masked=True, resampling=Resampling.average
             )
             values = numbers.astype(np.float32) * dataset.scales[0] + dataset.offsets[0]
-            transform = dataset.transform * dataset.transform.scale(
-                dataset.width / cols, dataset.height / rows
-            )
+            across, down = dataset.width / cols, dataset.height / rows
+            a, b, c, d, e, f, *_ = dataset.transform
+            transform = Affine(a * across, b * down, c, d * across, e * down, f)
             stamp = dataset.tags().get("TIFFTAG_DATETIME", "")[:10].replace(":", "-")
             return Piece(values.filled(np.nan).astype(np.float32), dataset.crs, transform, stamp)
     except RasterioError as error:
@@ -501,9 +535,11 @@ def _seen(piece: Piece) -> Bounds | None:
     rows, cols = (np.flatnonzero(np.isfinite(piece.values).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
-    west, north = piece.transform * (int(cols[0]), int(rows[0]))
-    east, south = piece.transform * (int(cols[-1]) + 1, int(rows[-1]) + 1)
-    return west, south, east, north
+    window = Window.from_slices(
+        (int(rows[0]), int(rows[-1]) + 1), (int(cols[0]), int(cols[-1]) + 1)
+    )
+    bounds: Bounds = rasterio.windows.bounds(window, piece.transform)
+    return bounds
 
 
 def _extent(
@@ -626,7 +662,9 @@ def _path(shape: shapely.Geometry, smallest_hole: float = 0.0) -> "Outline":
     """Outline of polygons as matplotlib draws it, without holes smaller than an area."""
     from matplotlib.path import Path as Outline
 
-    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
+    # Where rings turn the same way the renderer fills the holes, too.
+    parts = shapely.get_parts(shapely.orient_polygons(shape))
+    polygons = [part for part in parts if part.geom_type == "Polygon"]
     rings = [
         ring
         for polygon in polygons
@@ -739,8 +777,8 @@ def _forest_words(found: gpd.GeoDataFrame, when: str, language: Language) -> str
     total = _number(found["area_ha"].sum(), 0, language)
     sure_ha = _number(sure["area_ha"].sum(), 0, language)
     words = [
-        f"{len(found)} {_word('alerts', language)}, {total} {ha}",
-        f"{_word('confirmed', language)}: {len(sure)}, {sure_ha} {ha}",
+        f"{_number(len(found), 0, language)} {_word('alerts', language)}, {total} {ha}",
+        f"{_word('confirmed', language)}: {_number(len(sure), 0, language)}, {sure_ha} {ha}",
         until,
     ]
     return " · ".join(filter(None, words))
@@ -750,7 +788,8 @@ def _draw_alerts(ax: "Axes", found: gpd.GeoDataFrame) -> None:
     """Fill the confirmed, leave the others open; what is too small becomes a dot."""
     sure = (found["status"] == "confirmed").to_numpy()
     across = np.sqrt(found.geometry.area.to_numpy()) / _per_point(ax)
-    small = across < SMALLEST_ALERT
+    size = SMALLEST_ALERT * (CROWDED if len(found) >= CROWD else 1)
+    small = across < size
     for confirmed, order in ((False, 3), (True, 4)):
         shown = found[(sure == confirmed) & ~small]
         colours = list(shown["colour"])
@@ -770,7 +809,7 @@ def _draw_alerts(ax: "Axes", found: gpd.GeoDataFrame) -> None:
         ax.scatter(
             places.x,
             places.y,
-            s=SMALLEST_ALERT**2,
+            s=size**2,
             c=list(dots["colour"]) if confirmed else "white",
             edgecolors=INK if confirmed else list(dots["colour"]),
             linewidths=0.5 if confirmed else 1.2,
@@ -975,7 +1014,8 @@ def _bars(
         base[bar] = base.get(bar, 0.0) + ha
     ax.set_xlim(first // step - 0.8, max(last // step, first // step + 5) + 0.8)
     if step == 1:
-        ticks = [m for m in range(first, max(last, first + 5) + 1) if m % 3 == 0]
+        every = 3 if last - first < MAX_BARS / 2 else 6
+        ticks = [m for m in range(first, max(last, first + 5) + 1) if m % every == 0]
         ax.set_xticks(ticks, [_month_tick(tick, ticks[0], language) for tick in ticks])
     else:
         every = max(1, math.ceil((last - first) / 12 / 5))
@@ -1066,7 +1106,7 @@ def _choropleth(
     language: Language,
 ) -> None:
     top, bottom = span
-    ax = _axes(figure, MARGIN, bottom, 3.0, top - bottom)
+    ax = _axes(figure, MARGIN, bottom, 3.0, top - bottom - 0.08)
     _set_view(ax, tuple(shapes.total_bounds))
     ax.set_axis_off()
     lines = shapes.geometry.simplify(0.3 * _per_point(ax))
@@ -1137,7 +1177,8 @@ def _intervals(
         for adm_id, name in zip(rows["adm_id"], rows[f"name_{language}"], strict=True)
     ]
     ax.set_yticks(places, names)
-    ax.set_ylim(-0.7, max(len(rows), 4) - 0.3)
+    room = max(len(rows), 4) / 2 + 0.2
+    ax.set_ylim((len(rows) - 1) / 2 - room, (len(rows) - 1) / 2 + room)
     _plain_axes(ax)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#e0e0e0", linewidth=0.6)
