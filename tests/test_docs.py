@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import typer.main
 
-from lesniva import cli, config
+import lesniva
+from lesniva import cli, config, errors, publish
+from lesniva.conventions import Status
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -19,6 +21,9 @@ PAGES = sorted(
     if not path.name.startswith(".")
 )
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+
+INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C has ended, and ours of itself."""
 
 SETTLED_BY_READ = {"name": "name of the file"}
 """Defaults that the schema cannot tell."""
@@ -132,3 +137,43 @@ def test_every_relative_link_of_a_page_leads_somewhere(name: str):
 def test_no_page_names_a_folder_of_the_machine_it_was_written_on(name: str):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.findall(r"(?:^|[\s(`\"])/(?:work|tmp|root|home/(?!USER|lesniva))\b", text)
+
+
+def test_page_of_the_outputs_has_every_state_of_a_pixel_with_its_number():
+    text = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\d+) \| `(\w+)` \|", text, flags=re.MULTILINE)
+    assert told == [(str(int(state)), state.name.lower()) for state in Status]
+
+
+def test_page_of_the_outputs_gives_the_type_and_missing_value_that_rasters_have():
+    text = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_]+)\.tif` \| (\w+) \| ([−\d]+) \|", text, flags=re.MULTILINE)
+    told = {name: (dtype, int(missing.replace("−", "-"))) for name, dtype, missing in rows}
+    assert len(told) >= 8
+    layers = publish.LAYERS
+    assert told == {name: (layers[name].dtype, layers[name].nodata) for name in told}
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("README.md", r"(?:^|·|:) *(\d+) [a-z]"), ("docs/how-to-schedule.md", r"^\| (\d+) \|")],
+)
+def test_pages_list_every_exit_code_of_the_errors(name: str, row: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    told = {int(code) for code in re.findall(row, text, flags=re.MULTILINE)}
+    kinds = [errors.LesnivaError, *errors.LesnivaError.__subclasses__()]
+    known = {kind.exit_code for kind in kinds}
+    assert told == known | {errors.DONE, errors.PARTIAL, INTERRUPTED}
+
+
+def test_map_of_the_house_names_every_room_and_no_other():
+    rooms = {
+        path.stem
+        for path in Path(str(lesniva.__file__)).parent.iterdir()
+        if not path.name.startswith(("_", "."))
+        and path.suffix in ("", ".py")
+        and path.name != "share"
+    }
+    drawing = str(lesniva.__doc__).split("::", 1)[1].split("Importing", 1)[0]
+    rows = re.findall(r"^    ([a-z]+(?:, [a-z]+)*) {2,}\S", drawing, flags=re.MULTILINE)
+    assert {room for row in rows for room in row.split(", ")} == rooms
