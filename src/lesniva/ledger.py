@@ -80,21 +80,43 @@ def begin(folder: Path, *, identity: Mapping[str, Any]) -> Ledger:
     Returns
     -------
     Ledger
-        Its branch ``run`` goes on from a killed run, or starts at the last whole one.
+        It goes on from a killed run, or from the last whole one.
 
     Raises
     ------
     InputError
         The ledger was made with another identity or by a newer version.
+    EnvironmentFaultError
+        The ledger cannot be read or written.
     """
     ledger = Ledger(folder)
-    if not (folder / "repo").exists():
-        _create(ledger, identity)
-    repository = _repository(ledger)
-    _check(_root_attributes(repository, MAIN), identity, folder)
-    if RUN not in repository.list_branches():
-        repository.create_branch(RUN, repository.lookup_branch(MAIN))
+    with _writing(ledger):
+        if not (folder / "repo").exists():
+            _create(ledger, identity)
+        repository = _repository(ledger)
+        _check(_root_attributes(repository, MAIN), identity, folder)
     return ledger
+
+
+@contextmanager
+def _writing(ledger: Ledger) -> Iterator[None]:
+    """Hold the lock of commits; what the disk refuses becomes one line."""
+    import icechunk
+
+    try:
+        ledger.folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(ledger.folder / "commit.lock"):
+            yield
+    except (icechunk.IcechunkError, OSError) as error:
+        raise EnvironmentFaultError(
+            f"cannot write the ledger {ledger.folder}: {_reason(error)}; free some space or mend "
+            "the disk, then run again: it goes on from here"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error: Icechunk adds the places in its own source."""
+    return str(error).strip().partition("\n")[0].removeprefix("x ")
 
 
 def _create(ledger: Ledger, identity: Mapping[str, Any]) -> None:
@@ -122,8 +144,8 @@ def _repository(ledger: Ledger) -> Any:
         return icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
     except icechunk.IcechunkError as error:
         raise EnvironmentFaultError(
-            f"the ledger {path} cannot be opened: {error}; restore it from a backup, or remove "
-            f"{ledger.folder} to start anew"
+            f"the ledger {path} cannot be opened: {_reason(error)}; restore it from a backup, or "
+            f"remove {ledger.folder} to start anew"
         ) from error
 
 
@@ -172,7 +194,7 @@ def seen(ledger: Ledger) -> dict[str, Seen]:
     """Tell what each block's state has seen, by block key, on the branch of this run."""
     import zarr
 
-    store = _repository(ledger).readonly_session(RUN).store
+    store = _readable(_repository(ledger), RUN).store
     blocks: dict[str, Seen] = {}
     for grid_id, grid in zarr.open_group(store, mode="r").groups():
         for name, block in grid.groups():
@@ -180,6 +202,12 @@ def seen(ledger: Ledger) -> dict[str, Seen]:
             last_day = np.datetime64(attributes["last_day_seen"], "D")
             blocks[f"{grid_id}/{name}"] = Seen(frozenset(attributes["scenes"]), last_day)
     return blocks
+
+
+def _readable(repository: Any, branch: str) -> Any:
+    """Session that reads a branch; a run without a commit is still at the last whole one."""
+    there = branch in repository.list_branches()
+    return repository.readonly_session(branch if there else MAIN)
 
 
 def read_block(
@@ -196,7 +224,7 @@ def read_block(
     names
         Only these variables.
     """
-    store = _repository(ledger).readonly_session(branch).store
+    store = _readable(_repository(ledger), branch).store
     with xr.open_zarr(store, group=key, consolidated=False, chunks=None, decode_cf=False) as state:
         loaded: xr.Dataset = (state if names is None else state[list(names)]).load()
     return loaded
@@ -213,17 +241,30 @@ def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> N
         Dims ``y, x`` (and small ones); written as one chunk an array.
     seen
         All that the state has seen.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        The disk refuses; the block keeps the state it had.
     """
-    with filelock.FileLock(ledger.folder / "commit.lock"):
-        session = _repository(ledger).writable_session(RUN)
-        # texts have no place in the Zarr standard yet; what coordinates say is in the code
-        texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
-        whole = state.drop_vars(texts).assign_attrs(scenes=sorted(seen.scenes), last_day_seen=str(seen.last_day))
+    # texts have no place in the Zarr standard yet; what coordinates say is in the code
+    texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
+    history = {"scenes": sorted(seen.scenes), "last_day_seen": str(seen.last_day)}
+    whole = state.drop_vars(texts).assign_attrs(history)
+    with _writing(ledger):
+        session = _writable(_repository(ledger))
         encoding = {name: {"chunks": whole[name].shape} for name in whole.data_vars}
         whole.to_zarr(
             session.store, group=key, mode="w", consolidated=False, zarr_format=3, encoding=encoding
         )
         session.commit(f"block {key}")
+
+
+def _writable(repository: Any) -> Any:
+    """Session on the branch of the run, which begins at the last whole run."""
+    if RUN not in repository.list_branches():
+        repository.create_branch(RUN, repository.lookup_branch(MAIN))
+    return repository.writable_session(RUN)
 
 
 def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
@@ -235,12 +276,17 @@ def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
         Name of the run, unique in the ledger.
     record
         What the run did (JSON values); kept with the state and given back by `last_run`.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        The disk refuses; readers see the run before.
     """
     import zarr
 
-    repository = _repository(ledger)
-    with filelock.FileLock(ledger.folder / "commit.lock"):
-        session = repository.writable_session(RUN)
+    with _writing(ledger):
+        repository = _repository(ledger)
+        session = _writable(repository)
         zarr.open_group(session.store, mode="a").attrs["run"] = {"id": run_id, **record}
         tip = session.commit(f"run {run_id}")
         repository.reset_branch(MAIN, tip)
@@ -250,8 +296,7 @@ def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
 
 def is_whole(ledger: Ledger) -> bool:
     """Tell whether readers see all that was committed: no run was left in the middle."""
-    repository = _repository(ledger)
-    return bool(repository.lookup_branch(RUN) == repository.lookup_branch(MAIN))
+    return RUN not in _repository(ledger).list_branches()
 
 
 def last_run(ledger: Ledger) -> dict[str, Any] | None:
