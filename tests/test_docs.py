@@ -1,5 +1,7 @@
 """The pages say what the program does: keys, commands and links are checked against it."""
 
+import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +179,23 @@ def test_map_of_the_house_names_every_room_and_no_other():
     drawing = str(lesniva.__doc__).split("::", 1)[1].split("Importing", 1)[0]
     rows = re.findall(r"^    ([a-z]+(?:, [a-z]+)*) {2,}\S", drawing, flags=re.MULTILINE)
     assert {room for row in rows for room in row.split(", ")} == rooms
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_in_python_compiles_and_imports_what_is_there(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for step in ast.parse(block).body:
+            if isinstance(step, ast.ImportFrom) and str(step.module).startswith("lesniva"):
+                for alias in step.names:
+                    room = importlib.import_module(str(step.module))
+                    if not hasattr(room, alias.name):
+                        importlib.import_module(f"{step.module}.{alias.name}")
+
+
+def test_pipeline_file_of_the_readme_is_one(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    file = tmp_path / "my-forest.toml"
+    file.write_text(example)
+    assert config.read(file).journey == "forest"
