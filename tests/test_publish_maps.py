@@ -157,6 +157,14 @@ def test_forest_map_says_how_much_changed_and_until_when(tmp_path, drawn):
     assert "West District" not in said
 
 
+def test_approximate_outlines_are_called_so(tmp_path, drawn):
+    draw_forest(tmp_path, districts=districts().assign(approximate=True))
+    draw_harvest(tmp_path, districts=districts().assign(approximate=True))
+    draw_forest(tmp_path, districts=districts().assign(approximate=False))
+    told = ["district outlines are approximate" in words(figure) for figure in drawn]
+    assert told == [True, True, False]
+
+
 def test_forest_map_speaks_russian(tmp_path, drawn):
     draw_forest(tmp_path, language="ru", credit=SYNTHETIC_NOTICE, title="Сигналы")
     said = words(drawn[0])

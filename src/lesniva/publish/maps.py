@@ -2,7 +2,7 @@
 
 Drawn with matplotlib's objects and its Agg renderer: no window, no global figure, fonts that come
 with matplotlib (Cyrillic included), and the same bytes for the same results. Sizes are inches on
-the page; at README width (900 px) the smallest letters are still eleven pixels high.
+the page; at README width (900 px) the smallest type has ten pixels.
 """
 
 import math
@@ -26,7 +26,7 @@ import rasterio.transform
 import rasterio.warp
 import rasterio.windows
 import shapely
-from affine import Affine
+from rasterio import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -108,6 +108,7 @@ PLAIN = ("mean", "mean5", "last", "own_trend", "pooled_trend")
 
 WORDS: dict[str, tuple[str, str]] = {
     "alerts": ("alerts", "сигналов"),
+    "approximate": ("district outlines are approximate", "границы районов приблизительны"),
     "background": ("Background: NDVI", "Фон: NDVI"),
     "by_month": ("Hectares by month", "Гектары по месяцам"),
     "by_year": ("Hectares by year", "Гектары по годам"),
@@ -132,7 +133,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "no_skill": (
         (
             "No in-season skill is claimed at this date: the season's imagery has not been shown "
-            "to beat plain forecasts beyond chance. Trust them no further than past averages."
+            "to beat plain forecasts beyond chance. Trust these yields no more than past means."
         ),
         (
             "Прогностическая ценность снимков на эту дату не заявляется: не показано, что они "
@@ -234,7 +235,8 @@ def forest_map(
         Columns ``status, date_max`` (first anomaly), ``area_ha`` and ``district_en`` or
         ``district_ru`` by the language; polygons in any CRS. May have no rows.
     districts
-        Columns ``name_en, name_ru``; the outside of all of them is faded.
+        Columns ``name_en, name_ru``, and ``approximate`` where known, of which the picture then
+        tells; the outside of all of them is faded.
     title
         What is shown.
     credit
@@ -267,7 +269,9 @@ def forest_map(
     wanted = _extent(pieces, crs, shapes, found)
     high = float(np.clip(6.35 * _height(wanted) / _width(wanted), 6.0, 8.0))
     with _page(path, high + 1.55, title, credit, language) as (figure, canvas):
-        _subtitle(figure, _forest_words(found, pieces[0].when, language))
+        said = [_forest_words(found, pieces[0].when, language)]
+        said += [_word("approximate", language)] if _approximate(districts) else []
+        _subtitle(figure, canvas, " · ".join(said))
         ax = _axes(figure, MARGIN, 0.68, 6.35, high)
         _set_view(ax, wanted)
         view = _view(ax)
@@ -300,7 +304,8 @@ def harvest_map(
         One row a district and crop: ``adm_id, name_en, name_ru, crop, year, cutoff, yield_t_ha,
         q10_t_ha, q90_t_ha, skill, note``. A row without a yield counts as no forecast.
     districts
-        Column ``adm_id`` and polygons in any CRS; those without a forecast are grey.
+        Column ``adm_id``, ``approximate`` where known, and polygons in any CRS; those without a
+        forecast are grey.
     skill
         Columns ``crop, forecaster, nrmse`` (%), and ``n`` where known: errors of the hindcast.
     title
@@ -346,6 +351,10 @@ def _demand(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> None:
         raise ValueError(f"{name} lack the columns {', '.join(absent)}; have {list(frame.columns)}")
     if isinstance(frame, gpd.GeoDataFrame) and frame.crs is None:
         raise ValueError(f"{name} have no CRS; call set_crs() before")
+
+
+def _approximate(districts: gpd.GeoDataFrame) -> bool:
+    return "approximate" in districts and bool(districts["approximate"].any())
 
 
 def _word(key: str, language: Language) -> str:
@@ -465,9 +474,9 @@ def _renderer(canvas: "FigureCanvasAgg") -> Any:
     return renderer
 
 
-def _subtitle(figure: "Figure", words: str) -> None:
+def _subtitle(figure: "Figure", canvas: "FigureCanvasAgg", words: str) -> None:
     height = float(figure.get_size_inches()[1])
-    _text(figure, MARGIN, height - 0.63, words, size=9.5, color=GREY, va="center")
+    _fitted(figure, canvas, words, MARGIN, height - 0.63, size=9.5, color=GREY)
 
 
 def _axes(figure: "Figure", left: float, bottom: float, width: float, height: float) -> "Axes":
@@ -1130,6 +1139,9 @@ def _choropleth(
             continue
         label.set(position=(place.centroid.x, place.centroid.y), color=_ink_on(colours[adm_id]))
     _text(figure, MARGIN, top + 0.06, _word("yield", language), weight="bold", va="center")
+    if _approximate(shapes):
+        words = _word("approximate", language)
+        _text(figure, MARGIN, bottom - 0.32, words, size=7.5, color=GREY, va="center")
     if not set(shapes["adm_id"]) <= set(values):
         _text(figure, MARGIN, bottom - 0.12, "\N{BLACK SQUARE}", color=NO_FORECAST, va="center")
         words = _word("no_forecast", language)
