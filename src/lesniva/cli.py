@@ -100,6 +100,17 @@ def plan(file: File) -> None:
 
 
 @app.command()
+def pull(
+    file: File,
+    max_gb: Annotated[float | None, typer.Option(help="Largest size of the archive.")] = None,
+) -> None:
+    """Bring what a job needs into its local archive (source.archive); only what is missing."""
+    from lesniva import config, pipeline
+
+    typer.echo(pipeline.pull(config.read(file), max_gb=max_gb))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the pipeline file, for editors."""
     from lesniva import config

@@ -59,12 +59,9 @@ class AreaSection(Section):
     """Only a part of it: west, south, east, north in degrees."""
 
 
-class CatalogSource(Section):
-    """A static STAC catalog or item collection, on disk or over https."""
+class Filters(Section):
+    """Which scenes of a source are wanted."""
 
-    kind: Literal["catalog"]
-    href: Address
-    """catalog.json, an item collection, or their address."""
     max_cloud: Percent | None = None
     """Largest cloud cover of a scene, per cent."""
     tiles: list[str] | None = None
@@ -73,6 +70,51 @@ class CatalogSource(Section):
     """Only these months."""
     relative_orbit: list[Annotated[int, Field(ge=1, le=143)]] | None = None
     """Only these relative orbits."""
+
+
+class CatalogSource(Filters):
+    """A static STAC catalog or item collection, on disk or over https."""
+
+    kind: Literal["catalog"]
+    href: Address
+    """catalog.json, an item collection, or their address."""
+
+
+class StacSource(Filters):
+    """A STAC API; no account is needed for Earth Search and Planetary Computer."""
+
+    kind: Literal["stac"]
+    href: str = "earth-search"
+    """earth-search, planetary-computer, cdse, or the address of another API."""
+    collection: str = "sentinel-2-l2a"
+    """Collection to search."""
+    archive: RelativePath | None = None
+    """Local archive: what the job needs is mirrored there first, and read from there."""
+    max_gb: Annotated[float, Field(gt=0)] | None = None
+    """Largest size of the local archive, 10⁹ bytes."""
+
+
+class SentinelHubSource(Filters):
+    """Sentinel Hub or the Copernicus Data Space (CDSE); needs an account (SH_CLIENT_ID and
+    SH_CLIENT_SECRET in the environment, or a profile of the package sentinelhub).
+    """
+
+    kind: Literal["sentinelhub"]
+    service: str = "cdse"
+    """cdse, sentinel-hub, or the address of another deployment."""
+    token_url: str | None = None
+    """Where another deployment gives out tokens."""
+    profile: str | None = None
+    """Profile of the configuration file of the package sentinelhub."""
+    archive: RelativePath
+    """Local archive that scenes are pulled into; only what is missing is asked for."""
+    max_units: Annotated[float, Field(gt=0)]
+    """Most processing units that a run may spend; nothing is asked for when it would take more."""
+    max_gb: Annotated[float, Field(gt=0)] | None = None
+    """Largest size of the local archive, 10⁹ bytes."""
+
+
+Source = Annotated[CatalogSource | StacSource | SentinelHubSource, Field(discriminator="kind")]
 
 
 class PeriodSection(Section):
@@ -193,7 +235,7 @@ class Pipeline(Section):
     name: Slug = "job"
     """Name of the job and of its output folder; the name of the file when not given."""
     area: AreaSection
-    source: CatalogSource
+    source: Source
     period: PeriodSection
     grid: GridSection = GridSection()
 
@@ -230,6 +272,17 @@ class CompositePipeline(Pipeline):
     journey: Literal["composite"]
     composite: CompositeSection = CompositeSection()
 
+
+JOURNEYS: Mapping[str, type[Pipeline]] = {
+    "forest": ForestPipeline,
+    "harvest": HarvestPipeline,
+    "composite": CompositePipeline,
+}
+SOURCES: Mapping[str, type[Filters]] = {
+    "catalog": CatalogSource,
+    "stac": StacSource,
+    "sentinelhub": SentinelHubSource,
+}
 
 AnyPipeline = ForestPipeline | HarvestPipeline | CompositePipeline
 
@@ -288,21 +341,29 @@ def schema() -> dict[str, Any]:
 
 def _fault(detail: Mapping[str, Any]) -> str:
     """One fault in words: where, what was found, what is accepted."""
-    # the first step of a location is the journey that the union was resolved to
-    where = ".".join(str(step) for step in detail["loc"][1:])
+    # unions put the tag they were resolved to into the location: no key of the file
+    steps = [str(step) for step in detail["loc"][1:]]
+    if steps[:1] == ["source"] and len(steps) > 1:
+        del steps[1]
+    where = ".".join(steps)
     kind, found = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         return f"{where}: unknown key{_did_you_mean(detail['loc'])}"
     if kind == "missing":
         return f"{where}: missing"
-    if kind == "union_tag_not_found":
-        return 'journey: missing; use "forest", "harvest" or "composite"'
-    if kind == "union_tag_invalid":
-        return f'journey: {found["journey"]!r} is unknown; use "forest", "harvest" or "composite"'
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _wrong_tag(where, found)
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {message[0].lower()}{message[1:]} (found {found!r})"
+
+
+def _wrong_tag(where: str, found: Any) -> str:
+    key, accepted = ("source.kind", SOURCES) if where == "source" else ("journey", JOURNEYS)
+    words = ", ".join(f'"{word}"' for word in accepted)
+    value = found.get(key.rpartition(".")[2]) if isinstance(found, dict) else None
+    return f"{key}: missing; use {words}" if value is None else f"{key}: {value!r}; use {words}"
 
 
 def _did_you_mean(location: tuple[str | int, ...]) -> str:
@@ -315,14 +376,11 @@ def _did_you_mean(location: tuple[str | int, ...]) -> str:
 
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:
     """Keys that the table at a location accepts."""
-    journeys: dict[str, type[BaseModel]] = {
-        "forest": ForestPipeline,
-        "harvest": HarvestPipeline,
-        "composite": CompositePipeline,
-    }
-    table: Any = journeys.get(str(location[0])) if location else None
+    table: Any = JOURNEYS.get(str(location[0])) if location else None
     for step in location[1:]:
-        if get_origin(table) is dict:
+        if step in SOURCES:
+            table = SOURCES[str(step)]
+        elif get_origin(table) is dict:
             table = get_args(table)[1]
         elif hasattr(table, "model_fields") and step in table.model_fields:
             table = table.model_fields[step].annotation

@@ -20,7 +20,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from lesniva import aoi, change, composites, cube, indices, ledger, masks, zonal
-from lesniva.conventions import NODATA_INT16, Status
+from lesniva.conventions import NODATA_INT16, Scl, Status
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
 
@@ -60,9 +60,10 @@ class Observing:
     index: str
     """Name of the index."""
     bands: tuple[str, ...]
-    """What to read: the index's bands, ``scl``, and those of the haze test where all scenes have
-    them."""
-    gdal_options: Mapping[str, str] = field(default_factory=dict)
+    """What to read: the index's bands, ``scl`` and, over forest, those of the haze test where all
+    scenes have them."""
+    access: cube.Access = field(default_factory=cube.Access, repr=False)
+    """How the files are opened; does not change what is in them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class Observations:
     days: tuple[cube.SolarDay, ...]
     """The slices."""
     unreadable: Mapping[str, str]
+    covered: npt.NDArray[np.bool_]
+    """(y, x) True where any scene has data, clear or not."""
 
     @property
     def dates(self) -> npt.NDArray[np.datetime64]:
@@ -119,13 +122,15 @@ def observe(
         Days whose scenes cannot be read are left out and named.
     """
     stack = np.empty((len(days), *geobox.shape), dtype=np.int16)
+    covered = np.zeros(geobox.shape, dtype=bool)
 
     def one(place: int) -> str | None:
         try:
-            bands = cube.read_day(days[place], geobox, how.bands, gdal_options=how.gdal_options)
+            bands = cube.read_day(days[place], geobox, how.bands, access=how.access)
         except UnreadableSceneError as error:
             return str(error)
         indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
+        covered[bands["scl"] != Scl.NO_DATA] = True
         return None
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -138,7 +143,7 @@ def observe(
         for name in day.ids
     }
     seen = tuple(day for day, good in zip(days, readable, strict=True) if good)
-    return Observations(stack if readable.all() else stack[readable], seen, unreadable)
+    return Observations(stack if readable.all() else stack[readable], seen, unreadable, covered)
 
 
 def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
@@ -185,6 +190,8 @@ def read_history(
     if watching.cover is not None:
         watched &= masks.forest(watching.cover, halo.geobox, min_cover=watching.min_cover)
     observed = observe(days, halo.geobox, watching.how, inside=watched)
+    if not observed.days:
+        return BlockReport(unreadable=observed.unreadable)
     if watching.cover is None:
         low, _ = composites.percentile_range(observed.stack, low=0.2, high=0.8)
         watched &= masks.forest_from_history(watching.how.index, indices.from_scaled(low))
@@ -205,10 +212,12 @@ def fit_history(
     """Fit the history of a block once its scenes are corrected, and commit the monitor's start."""
     with np.load(history) as saved:
         stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
-        dates, watched, scenes = saved["dates"], saved["watched"], saved["scenes"]
+        dates, scenes = saved["dates"], saved["scenes"]
+        watched, covered = saved["watched"], saved["covered"]
     shifts = read_corrections(corrections, dates)
     model = change.fit(change.corrected(stack, strata, shifts), dates)
     status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
+    status[~covered] = Status.NO_DATA
     model["status"] = model["status"].copy(data=status)
     index = indices.INDICES[watching.how.index]
     state = change.start(
@@ -240,6 +249,8 @@ def read_new(
     state = ledger.read_block(book, block.key, names=("coefficients", "sigma", "status"))
     watched = state["status"].values < Status.NOT_FOREST
     observed = observe(days, block.padded(HALO), watching.how, inside=watched)
+    if not observed.days:
+        return BlockReport(unreadable=observed.unreadable)
     saved = _save_observed(out, observed, state, watching, watched=watched)
     return BlockReport(len(observed.days), observed.unreadable, {"new": saved})
 
@@ -257,17 +268,16 @@ def update_monitor(
     with np.load(new) as saved:
         stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
         dates, scenes = saved["dates"], saved["scenes"]
-    if len(dates):
-        state = change.update(
-            ledger.read_block(book, block.key),
-            stack,
-            dates,
-            corrections=read_corrections(corrections, dates),
-            strata=strata,
-            options=watching.profile,
-        )
-        now = ledger.Seen(seen.scenes | frozenset(scenes.tolist()), dates[-1])
-        ledger.write_block(book, block.key, state, seen=now)
+    state = change.update(
+        ledger.read_block(book, block.key),
+        stack,
+        dates,
+        corrections=read_corrections(corrections, dates),
+        strata=strata,
+        options=watching.profile,
+    )
+    now = ledger.Seen(seen.scenes | frozenset(scenes.tolist()), dates[-1])
+    ledger.write_block(book, block.key, state, seen=now)
     new.unlink()
     return BlockReport()
 
@@ -301,6 +311,7 @@ def _save_observed(
             scenes=np.array(scenes, dtype=np.str_),
             strata=strata.values,
             watched=watched,
+            covered=observed.covered,
             **{f"count_{name}": counts[name].values for name in COUNTS},  # type: ignore[arg-type]
         )
     return out

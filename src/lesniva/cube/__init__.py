@@ -7,6 +7,6 @@
 
 from lesniva.cube.days import Scene, SolarDay, solar_days
 from lesniva.cube.radiometry import DnOffset, dn_offset
-from lesniva.cube.read import load, read_day
+from lesniva.cube.read import Access, load, read_day
 
-__all__ = ["DnOffset", "Scene", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]
+__all__ = ["Access", "DnOffset", "Scene", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]

@@ -8,8 +8,11 @@ int16 with the provider's offset already in it.
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
@@ -48,6 +51,39 @@ GDAL_OPTIONS: Mapping[str, str] = {
 }
 """How files are opened unless the caller's `gdal_options` say otherwise."""
 
+TRIES = 4
+"""How often a file of another machine is opened before it counts as unreadable."""
+
+PAUSE_SECONDS = 0.5
+"""Before the second try; doubled before each further one."""
+
+
+def _as_it_is(href: str) -> str:
+    return href
+
+
+def _no_options(_href: str) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the files of a source are opened; the functions must pickle."""
+
+    gdal_options: Mapping[str, str] = field(default_factory=dict)
+    """On top of `GDAL_OPTIONS`."""
+    address: Callable[[str], str] = _as_it_is
+    """Address of a file → what to open right now (signatures end)."""
+    retry_options: Callable[[str], Mapping[str, str]] = _no_options
+    """Opened address → GDAL options that make a second try ask the server anew; GDAL would
+    remember the failure. Empty where a second try makes no sense (local files)."""
+    redact: Callable[[str], str] = _as_it_is
+    """Takes secrets out of a message."""
+
+
+LOCAL = Access()
+"""Files on this machine."""
+
 IntegerBands = dict[str, npt.NDArray[Any]]
 """Band → array (y, x): int16 harmonised DN, missing `NODATA_INT16`; ``scl`` uint8, missing 0."""
 
@@ -57,7 +93,7 @@ def read_day(
     geobox: GeoBox,
     bands: Sequence[str],
     *,
-    gdal_options: Mapping[str, str] | None = None,
+    access: Access = LOCAL,
 ) -> IntegerBands:
     """Read some bands of one solar day on the grid of a block.
 
@@ -69,8 +105,8 @@ def read_day(
         Grid of the block.
     bands
         Names of `conventions.BANDS`.
-    gdal_options
-        Options of this read on top of `GDAL_OPTIONS`.
+    access
+        How the files are opened.
 
     Returns
     -------
@@ -89,9 +125,9 @@ def read_day(
     if unknown:
         raise InputError(f"unknown band {', '.join(unknown)}: use one of {', '.join(BANDS)}")
     result = {band: _empty(band, geobox) for band in bands}
-    with rasterio.Env(**{**GDAL_OPTIONS, **(gdal_options or {})}):
+    with rasterio.Env(**{**GDAL_OPTIONS, **access.gdal_options}):
         for scene in day.scenes:
-            _fill_from_scene(result, scene, geobox)
+            _fill_from_scene(result, scene, geobox, access)
     return result
 
 
@@ -100,14 +136,14 @@ def load(
     geobox: GeoBox,
     bands: Sequence[str],
     *,
-    gdal_options: Mapping[str, str] | None = None,
+    access: Access = LOCAL,
     threads: int | None = None,
 ) -> xr.Dataset:
     """Load a cube of reflectance for people to work with. Reads now, into memory.
 
     Parameters
     ----------
-    days, geobox, bands, gdal_options
+    days, geobox, bands, access
         As in `read_day`.
     threads
         Days read at the same time; the number of processors when not given.
@@ -121,7 +157,7 @@ def load(
     """
 
     def one(day: SolarDay) -> IntegerBands:
-        return read_day(day, geobox, bands, gdal_options=gdal_options)
+        return read_day(day, geobox, bands, access=access)
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         slices = list(pool.map(one, days))
@@ -171,7 +207,7 @@ def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
     return np.full(geobox.shape, NODATA_INT16, dtype=np.int16)
 
 
-def _fill_from_scene(result: IntegerBands, scene: Scene, geobox: GeoBox) -> None:
+def _fill_from_scene(result: IntegerBands, scene: Scene, geobox: GeoBox, access: Access) -> None:
     missing = [band for band in result if band not in scene.files]
     if missing:
         raise UnreadableSceneError(
@@ -179,7 +215,7 @@ def _fill_from_scene(result: IntegerBands, scene: Scene, geobox: GeoBox) -> None
             f"{', '.join(scene.files)}"
         )
     for band, filled in result.items():
-        raw = _read(scene.files[band], geobox, band, scene.id)
+        raw = _read(scene.files[band], geobox, band, scene.id, access)
         if raw is None:
             continue
         if band == "scl":
@@ -199,25 +235,41 @@ def _harmonise(raw: Any, offset: int, filled: Any) -> None:
                 filled[row, col] = min(np.int32(value) + offset, 32767)
 
 
-def _read(href: str, geobox: GeoBox, band: str, scene_id: str) -> npt.NDArray[Any] | None:
+def _read(
+    href: str, geobox: GeoBox, band: str, scene_id: str, access: Access
+) -> npt.NDArray[Any] | None:
     """Read one file on the grid of the block; None where it does not reach."""
-    try:
-        driver = DRIVERS.get(Path(href.partition("?")[0]).suffix.lower(), "GTiff")
-        with rasterio.open(href, driver=driver) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise UnreadableSceneError(
-                    f"scene {scene_id}: {band} claims {file.width} × {file.height} pixels; "
-                    "no Sentinel-2 band is that large"
-                )
-            if file.crs is None:
-                raise UnreadableSceneError(
-                    f"scene {scene_id}: {band} does not say where it lies (no coordinate system)"
-                )
-            if file.crs == _crs(geobox) and _north_up(file.transform):
-                return _window(file, geobox, band)
-            return _warp(file, geobox, band)
-    except (RasterioError, OSError) as error:
-        raise UnreadableSceneError(f"scene {scene_id}: {band} cannot be read: {error}") from error
+    opened = access.address(href)
+    anew = access.retry_options(opened)
+    for wait in (0.0, *(PAUSE_SECONDS * 2**again for again in range(TRIES - 1))):
+        time.sleep(wait)
+        try:
+            with rasterio.Env(**anew) if wait else nullcontext():
+                return _read_once(opened, geobox, band, scene_id)
+        except (RasterioError, NotGeoreferencedWarning, OSError) as error:
+            fault = error
+        if not anew:
+            break
+    raise UnreadableSceneError(
+        f"scene {scene_id}: {band} cannot be read: {access.redact(str(fault))}"
+    ) from fault
+
+
+def _read_once(opened: str, geobox: GeoBox, band: str, scene_id: str) -> npt.NDArray[Any] | None:
+    driver = DRIVERS.get(Path(opened.partition("?")[0]).suffix.lower(), "GTiff")
+    with rasterio.open(opened, driver=driver) as file:
+        if file.width * file.height > MAX_PIXELS:
+            raise UnreadableSceneError(
+                f"scene {scene_id}: {band} claims {file.width} × {file.height} pixels; "
+                "no Sentinel-2 band is that large"
+            )
+        if file.crs is None:
+            raise UnreadableSceneError(
+                f"scene {scene_id}: {band} does not say where it lies (no coordinate system)"
+            )
+        if file.crs == _crs(geobox) and _north_up(file.transform):
+            return _window(file, geobox, band)
+        return _warp(file, geobox, band)
 
 
 def _crs(geobox: GeoBox) -> rasterio.crs.CRS:

@@ -17,7 +17,7 @@ from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
 from lesniva.pipeline.composite import composite
 from lesniva.pipeline.forest import monitor_forest
 from lesniva.pipeline.harvest import forecast_harvest
-from lesniva.pipeline.planning import check, plan
+from lesniva.pipeline.planning import check, plan, pull
 from lesniva.pipeline.running import Report
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "forecast_harvest",
     "monitor_forest",
     "plan",
+    "pull",
     "run",
 ]
 

@@ -24,7 +24,7 @@ def composite(job: CompositePipeline, out: Path, *, scheduler: str | None = None
         periods = composites.periods([day.date for day in days], job.composite.period)
         work: dict[str, dict[str, Any]] = {}
         for index in job.composite.index:
-            how = observing(index, days)
+            how = observing(index, days, place)
             for period in sorted(set(periods)):
                 members = [day for day, its in zip(days, periods, strict=True) if its == period]
                 for block, over in place.days_by_block(members):
@@ -56,7 +56,7 @@ def latest_ndvi(
 ) -> dict[str, Path]:
     """NDVI of the last `LATEST_DAYS` days: what the ground looks like now."""
     recent = [day for day in days if day.date > days[-1].date - np.timedelta64(LATEST_DAYS, "D")]
-    how = observing("ndvi", recent)
+    how = observing("ndvi", recent, place)
     work = {
         f"ndvi/{block.key}": {
             "block": block,

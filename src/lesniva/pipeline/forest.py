@@ -1,6 +1,6 @@
 """The forest journey: scenes → index → change → alerts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from lesniva.errors import NoDataError
 from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.place import Place, find, observing
 from lesniva.pipeline.running import STATE, Report, note, run_cached, running, settings, stage
-from lesniva.pipeline.shelf import Shelf, close, put_raster, put_tables
+from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
 from lesniva.storage import whole_file
 
 FOREST_RASTERS = {
@@ -55,7 +55,7 @@ def monitor_forest(job: ForestPipeline, out: Path, *, scheduler: str | None = No
     with running(job, out) as report, execution.engine(scheduler) as run_tasks:
         place, days = find(job, report)
         days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
-        watching = _watching(job, days)
+        watching = _watching(job, place, days)
         book = ledger.begin(out / STATE, identity=_identity(job, place, watching))
         learned = _learn_history(report, run_tasks, place, book, watching, days)
         watched = _watch(report, run_tasks, place, book, watching, days)
@@ -71,14 +71,14 @@ def monitor_forest(job: ForestPipeline, out: Path, *, scheduler: str | None = No
     return report
 
 
-def _watching(job: ForestPipeline, days: Sequence[cube.SolarDay]) -> tasks.Watching:
+def _watching(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) -> tasks.Watching:
     if not days:
         raise NoDataError(
             f"no scene lies in the season {job.monitor.season} (days of the year): "
             "widen monitor.season or the period"
         )
     return tasks.Watching(
-        how=observing(job.monitor.index, days),
+        how=observing(job.monitor.index, days, place, canopy=True),
         history_end=np.datetime64(job.monitor.history_end, "D"),
         profile=job.monitor.profile,
         cover=job.forest.cover,
@@ -172,10 +172,12 @@ def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
 
 
 def _correct(
-    book: ledger.Ledger, stacks: Iterable[Path], watching: tasks.Watching, *, gate: bool
+    book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watching, *, gate: bool
 ) -> Path:
     """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
     path = book.folder / "corrections.parquet"
+    if not stacks:
+        return path
     falls = indices.INDICES[watching.how.index].falls_with_damage
     table = tasks.corrections(stacks, decrease=falls, gate=gate)
     if path.exists():
@@ -290,6 +292,19 @@ def _publish(
         key="alert_id",
         tables={},
         styles={"alerts": publish.alerts_style()},
+    )
+    publish.forest_map(
+        report.folder / "forest.png",
+        ndvi=[
+            each.path
+            for made in shelf.rasters.values()
+            for each in made
+            if each.layer.name == "ndvi"
+        ],
+        alerts=table,
+        districts=place.districts,
+        title=f"{TITLES['forest']}: {place.area.name_en}",
+        credit=shelf.credit,
     )
     confirmed = table[table["status"] == "confirmed"]
     events = {str(event): int(n) for event, n in found.events["event"].value_counts().items()}

@@ -14,7 +14,7 @@ from lesniva.errors import InputError
 from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.place import Place, days_over, find, observing
 from lesniva.pipeline.running import STATE, Report, run_cached, running, settings, stage
-from lesniva.pipeline.shelf import Shelf, close, put_raster, put_tables
+from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
 from lesniva.storage import sha256, write_text
 
 MASK_SEASONS = 3
@@ -88,7 +88,7 @@ def _find_cropland(
             "block": block,
             "grid": place.grid_of(block),
             "days": days_over(block, telling),
-            "how": observing("ndvi", days),
+            "how": observing("ndvi", days, place),
             "mask": job.cropland.mask,
             "values": tuple(job.cropland.values),
         }
@@ -114,7 +114,7 @@ def _sum_seasons(
     cropland: Mapping[str, Path],
 ) -> dict[str, Path]:
     """Sum NDVI by district, cover and date, into a file for each block and season."""
-    how = observing("ndvi", days)
+    how = observing("ndvi", days, place)
     districts = place.districts[["adm_id", "geometry"]]
     work: dict[str, dict[str, Any]] = {}
     for block, over in place.days_by_block(days):
@@ -193,6 +193,14 @@ def _publish(
         key="forecast_id",
         tables={**past, "district_ndvi": observed},
         styles={"forecast": publish.forecast_style(layer["yield_t_ha"])},
+    )
+    publish.harvest_map(
+        report.folder / "harvest.png",
+        forecast=layer,
+        districts=place.districts,
+        skill=past["skill"],
+        title=f"{TITLES['harvest']}: {place.area.name_en}",
+        credit=shelf.credit,
     )
     for grid in place.grids:
         blocks = (

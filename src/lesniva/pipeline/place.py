@@ -1,5 +1,6 @@
 """Where and what: the area with its blocks, the scenes over them, and the bands to read."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,20 @@ import shapely
 from rasterio.warp import transform_bounds
 
 from lesniva import aoi, cube, indices, masks, sources, tasks
-from lesniva.config import Pipeline
+from lesniva.config import AnyPipeline, Filters, Pipeline, StacSource
 from lesniva.errors import InputError
+from lesniva.pipeline import mirror
 from lesniva.pipeline.running import Report, stage
+
+logger = logging.getLogger(__name__)
 
 AUTO_INDICES = ("nbr", "ndmi", "ndvi")
 """What ``index = "auto"`` tries, best first: removal of canopy shows most in NBR."""
+
+
+FOOTPRINT_ERROR = 0.005
+"""Degrees, some hundred metres: how far a footprint drawn straight from corner to corner may be off
+its pixels. A scene looked at in vain costs less than one overlooked."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Place:
     area: aoi.Area
     grids: tuple[aoi.Grid, ...]
     blocks: tuple[aoi.Block, ...]
+    access: cube.Access
+    """How the source's files are opened."""
 
     @property
     def districts(self) -> gpd.GeoDataFrame:
@@ -51,8 +62,8 @@ class Place:
 
 def days_over(block: aoi.Block, days: Sequence[cube.SolarDay]) -> list[cube.SolarDay]:
     """Solar days that reach a block, with the scenes that do."""
-    box = block.geobox.boundingbox
-    footprint = shapely.box(*transform_bounds(str(block.geobox.crs), "EPSG:4326", *box))
+    bounds = transform_bounds(str(block.geobox.crs), "EPSG:4326", *block.geobox.boundingbox)
+    footprint = shapely.box(*bounds).buffer(FOOTPRINT_ERROR)
     return [near for day in days if (near := day.over(footprint)) is not None]
 
 
@@ -68,21 +79,46 @@ def place_of(job: Pipeline) -> Place:
         anchor=job.grid.anchor,
     )
     blocks = [block for grid in grids for block in aoi.blocks(grid, block_size=size)]
-    return Place(area, tuple(grids), tuple(blocks))
+    source = job.source
+    # a mirrored source is read from the local archive
+    remote = source.href if isinstance(source, StacSource) and source.archive is None else ""
+    access = cube.Access(
+        gdal_options=sources.gdal_env(remote),
+        address=sources.address,
+        retry_options=sources.retry_options,
+        redact=sources.redact_text,
+    )
+    return Place(area, tuple(grids), tuple(blocks), access)
 
 
-def search(job: Pipeline, area: aoi.Area) -> list[pystac.Item]:
-    """Scenes of a job, rising in time."""
-    asked = job.source.model_dump(exclude_none=True)
-    return sources.search(**asked, area=area.outline, start=job.period.start, end=job.period.end)
+def search(job: AnyPipeline, place: Place) -> list[pystac.Item]:
+    """Scenes of a job, rising in time; a source with a local archive is mirrored there first."""
+    archive = mirror.archive_of(job)
+    if archive is not None:
+        logger.info(mirror.pull(job, place.area, place.grids))
+    return known(job, place)
 
 
-def find(job: Pipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
+def known(job: AnyPipeline, place: Place) -> list[pystac.Item]:
+    """Scenes of a job as its source, or its local archive, lists them now."""
+    archive = mirror.archive_of(job)
+    asked = job.source.model_dump(
+        include={"kind", "href", "collection", *Filters.model_fields}, exclude_none=True
+    )
+    if archive is not None:
+        asked |= {"kind": "catalog", "href": str(archive / "catalog.json")}
+        asked.pop("collection", None)
+    return sources.search(
+        **asked, area=place.area.outline, start=job.period.start, end=job.period.end
+    )
+
+
+def find(job: AnyPipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
     """Area, blocks and solar days of a job."""
     with stage(report, "area"):
         place = place_of(job)
     with stage(report, "search"):
-        items = search(job, place.area)
+        items = search(job, place)
         days = cube.solar_days(items, {item.id: sources.assets(item) for item in items})
     report.synthetic = any(item.properties.get("lesniva:synthetic") for item in items)
     report.results |= {
@@ -100,8 +136,18 @@ def find(job: Pipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
     return place, days
 
 
-def observing(index: str, days: Sequence[cube.SolarDay]) -> tasks.Observing:
-    """Settle the index by the bands that all scenes have, and add what the haze test needs.
+def observing(
+    index: str, days: Sequence[cube.SolarDay], place: Place, *, canopy: bool = False
+) -> tasks.Observing:
+    """Settle the index by the bands that all scenes have.
+
+    Parameters
+    ----------
+    index
+        Name of an index, or "auto".
+    canopy
+        Read what the haze test needs too, where it is there. The test is made for canopy: bare
+        fields look like haze to it.
 
     Raises
     ------
@@ -118,6 +164,6 @@ def observing(index: str, days: Sequence[cube.SolarDay]) -> tasks.Observing:
             f"{', '.join(sorted(common)) or 'nothing in common'}: choose another index or source"
         )
     bands = [*indices.bands_of([possible[0]]), "scl"]
-    if common.issuperset(masks.VEIL_BANDS):
+    if canopy and common.issuperset(masks.VEIL_BANDS):
         bands += [band for band in masks.VEIL_BANDS if band not in bands]
-    return tasks.Observing(index=possible[0], bands=tuple(bands))
+    return tasks.Observing(index=possible[0], bands=tuple(bands), access=place.access)

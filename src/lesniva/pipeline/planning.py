@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from lesniva import aoi, cube, sources, yields
-from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
+from lesniva.config import AnyPipeline, CatalogSource, ForestPipeline, HarvestPipeline
 from lesniva.errors import InputError, LesnivaError
-from lesniva.pipeline.place import Place, observing, place_of, search
+from lesniva.pipeline import mirror
+from lesniva.pipeline.place import Place, known, observing, place_of
 
 BYTES_PER_SECOND = 40e6
 """Decoded bytes that one core reads from local COGs, masks and turns into an index in a second;
@@ -26,9 +27,9 @@ def check(job: AnyPipeline) -> None:
         place_of(job)
     except LesnivaError as error:
         faults.append(str(error))
-    href = job.source.href
-    if "://" not in href and not Path(href).exists():
-        faults.append(f"source.href {href} is not there")
+    if isinstance(job.source, CatalogSource) and "://" not in job.source.href:
+        if not Path(job.source.href).exists():
+            faults.append(f"source.href {job.source.href} is not there")
     for key, path in _rasters(job).items():
         if not path.is_file():
             faults.append(f"{key} {path} is not there")
@@ -63,11 +64,18 @@ def plan(job: AnyPipeline) -> list[str]:
         As `run` would.
     """
     place = place_of(job)
-    items = search(job, place.area)
+    cost = mirror.estimate(job, place.area, place.grids)
+    if cost is not None and cost.requests:
+        return [
+            f"{job.name}: {job.journey} of {place.area.name_en}",
+            f"  to pull   {cost.requests} requests, {cost.units:.1f} processing units",
+            "  the scenes, bytes and time are known once they are in the local archive",
+        ]
+    items = known(job, place)
     days = cube.solar_days(items, {item.id: sources.assets(item) for item in items})
     scenes = sum(len(day.scenes) for day in days)
     dropped = len(items) - scenes
-    bands = _bands(job, days)
+    bands = _bands(job, place, days)
     reads = list(place.days_by_block(days))
     size = sum(_pixels(block) * len(over) for block, over in reads) * _bytes_per_pixel(bands)
     most = max((_pixels(block) * len(over) for block, over in reads), default=0)
@@ -86,11 +94,13 @@ def plan(job: AnyPipeline) -> list[str]:
     ]
 
 
-def _bands(job: AnyPipeline, days: list[cube.SolarDay]) -> tuple[str, ...]:
+def _bands(job: AnyPipeline, place: Place, days: list[cube.SolarDay]) -> tuple[str, ...]:
     if isinstance(job, ForestPipeline):
-        return observing(job.monitor.index, days).bands
+        return observing(job.monitor.index, days, place, canopy=True).bands
     names = ["ndvi"] if isinstance(job, HarvestPipeline) else job.composite.index
-    return tuple(dict.fromkeys(band for name in names for band in observing(name, days).bands))
+    return tuple(
+        dict.fromkeys(band for name in names for band in observing(name, days, place).bands)
+    )
 
 
 def _bytes_per_pixel(bands: tuple[str, ...]) -> int:
@@ -108,3 +118,22 @@ def _grid_line(place: Place, grid: aoi.Grid) -> str:
     return (
         f"  grid      {grid.id}: {width} × {height} pixels of {grid.resolution:g} m, {mine} blocks"
     )
+
+
+def pull(job: AnyPipeline, *, max_gb: float | None = None) -> str:
+    """Bring what a job needs into its local archive, and say what was done.
+
+    Raises
+    ------
+    InputError
+        The source has no local archive.
+    LesnivaError
+        As `mirror.pull`.
+    """
+    if mirror.archive_of(job) is None:
+        raise InputError(
+            f"{job.name}: the source has no local archive to pull into: give source.archive a folder "
+            '(kinds "stac" and "sentinelhub")'
+        )
+    place = place_of(job)
+    return mirror.pull(job, place.area, place.grids, max_gb=max_gb)

@@ -125,7 +125,7 @@ def run_cached(
     with stage(report, what):
         done = run_tasks(function, todo, title=f"Read {what}")
     note(report, done)
-    made = {key: block.paths[what] for key, block in done.results.items()}
+    made = {key: block.paths[what] for key, block in done.results.items() if what in block.paths}
     for key in made:
         _drop_stale(paths[key])
     return {key: made.get(key, path) for key, path in paths.items() if key in made or path.exists()}

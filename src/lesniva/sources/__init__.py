@@ -34,6 +34,7 @@ __all__ = [
     "gdal_env",
     "guard_logs",
     "log_skipped",
+    "query",
     "redact_text",
     "retry_options",
     "search",
