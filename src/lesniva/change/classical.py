@@ -229,7 +229,7 @@ def _checked(y: npt.ArrayLike, X: npt.ArrayLike) -> tuple[Float, Float]:
     return values, regressors
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _monitor_pixels(
     values: Float,
     X: Float,

@@ -172,7 +172,7 @@ def evidence(z: npt.ArrayLike, options: Options | None = None) -> Float:
     return ratio.reshape(values.shape)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _evidence(z: float, mean: float, spread: float, log_spread: float, limit: float) -> float:
     held = z
     if spread > 1.0:
@@ -248,7 +248,7 @@ def _is_normal_again(normal_run: int, normal_days: int, rule: Rule) -> bool:
     return normal_run >= rule.finish_dates and normal_days >= rule.finish_days
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def accumulate(
     values: npt.NDArray[np.int16],
     day: int,
@@ -316,7 +316,7 @@ def accumulate(
             last_observed[i, j] = day
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made it slow)
     day: int,
     rule: Rule,

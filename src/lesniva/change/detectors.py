@@ -137,7 +137,7 @@ def rule_of(detector: str, options: ClassicalOptions, *, decrease: bool) -> Clas
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def remember_history(
     stack: npt.NDArray[np.int16],
     day: Int,
@@ -188,7 +188,7 @@ def _residual_steps(value: int, x: Float, f: ClassicalFields, i: int, j: int) ->
     return float(min(max(step, -32767.0), 32767.0))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def observe(
     values: npt.NDArray[np.int16],
     day: int,

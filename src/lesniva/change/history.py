@@ -13,7 +13,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from lesniva.change.critical import reverse_cusum_critical_value
-from lesniva.change.lanes import Calendar, Fitted, Method, fit_pixels
+from lesniva.change.lanes import LANES, Calendar, Fitted, Method, fit_pixels
 from lesniva.change.regression import coefficient_names, day_numbers, design, products
 from lesniva.conventions import Status, flags, from_day_number
 from lesniva.errors import InputError
@@ -111,6 +111,7 @@ def fit(
             floor=-1.0 if sigma == "ols" else float(sigma_floor),
         ),
         fitted,
+        LANES,
     )
     plane = ("y", "x")
     variables = {

@@ -17,7 +17,7 @@ from lesniva.change.regression import (
     Float,
     Int,
     inner,
-    median,
+    select,
     solve_packed,
     stable_start,
 )
@@ -92,105 +92,73 @@ class Fitted(NamedTuple):
     last_normal: npt.NDArray[np.uint16]
 
 
-class Tile(NamedTuple):
-    """Buffers of a tile: rows are the slices in which any of its pixels was observed."""
-
-    rows: Int
-    """(row) slice of each row."""
-    y: Float
-    """(row, lane) index, 0 where missing or trimmed."""
-    w: Float
-    """(row, lane) 1 where observed and not trimmed."""
-    v: Float
-    """(row, lane) weights of the fit in hand."""
-    vy: Float
-    """(row, lane) weighted index."""
-    r: Float
-    """(row, lane) residuals."""
-    A: Float
-    """(q, lane) normal matrices, packed."""
-    b: Float
-    """(p, lane) right sides."""
-    beta: Float
-    """(p, lane) coefficients, 0 above the order."""
-    scale: Float
-    """(lane) robust scale, 0 = leave the pixel as it is."""
-    size: Int
-    """(lane) number of coefficients, 0 = no model."""
-    d: Float
-    """(p, lane) pivots of the rotations."""
-    R: Float
-    """(p, p + 1, lane) unit triangular factors and, last, the rotated observations."""
-    x: Float
-    """(p + 1, lane) the row being rotated in, its observation last."""
-    cs: Float
-    """(3, lane) cosine and sine of a rotation, weight of the row."""
-    recursive: Float
-    """(lane, row) recursive residuals."""
-    work: Float
-    """(row)"""
-    small: Float
-    """(q + p) one pixel's normal equations."""
-
-
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def fit_pixels(
-    stack: npt.NDArray[np.int16], calendar: Calendar, method: Method, fitted: Fitted
+    stack: npt.NDArray[np.int16], calendar: Calendar, method: Method, fitted: Fitted, lanes: int
 ) -> None:
-    """Fit every pixel of stack (time, pixel)."""
+    """Fit every pixel of stack (time, pixel) in tiles of so many.
+
+    The number of lanes is an argument because the compiler unrolls loops of a known length instead
+    of making vector instructions of them.
+
+    Buffers are (row, lane), a row being a slice in which any pixel of the tile was observed: y the
+    index (0 where missing or trimmed), w 1 where observed and not trimmed, v the weights of the fit
+    in hand and vy the index weighted by them, r residuals. size is the number of coefficients of
+    each pixel, 0 without model; beta (p, lane) is 0 above it.
+    """
+    day, year, X, XX = calendar
     n_times, n_pixels = stack.shape
-    p, q = calendar.X.shape[1], calendar.XX.shape[1]
-    tile = Tile(
-        np.empty(n_times, dtype=np.int64),
-        np.empty((n_times, LANES)),
-        np.empty((n_times, LANES)),
-        np.empty((n_times, LANES)),
-        np.empty((n_times, LANES)),
-        np.empty((n_times, LANES)),
-        np.empty((q, LANES)),
-        np.empty((p, LANES)),
-        np.empty((p, LANES)),
-        np.empty(LANES),
-        np.empty(LANES, dtype=np.int64),
-        np.empty((p, LANES)),
-        np.empty((p, p + 1, LANES)),
-        np.empty((p + 1, LANES)),
-        np.empty((3, LANES)),
-        np.empty((LANES, n_times)),
-        np.empty(n_times),
-        np.empty(q + p),
-    )
-    for first in range(0, n_pixels, LANES):
-        n_rows = _gather(stack, first, tile)
-        _choose_orders(n_rows, first, calendar, method, tile, fitted)
+    p, q = X.shape[1], XX.shape[1]
+    rows = np.empty(n_times, dtype=np.int64)
+    y, w = np.empty((n_times, lanes)), np.empty((n_times, lanes))
+    v, vy = np.empty((n_times, lanes)), np.empty((n_times, lanes))
+    r = np.empty((n_times, lanes))
+    recursive = np.empty((lanes, n_times))
+    R = np.empty((p + 1, p + 1, lanes))
+    turning = np.empty((p + 4, lanes))
+    A, b, beta = np.empty((q, lanes)), np.empty((p, lanes)), np.empty((p, lanes))
+    size = np.empty(lanes, dtype=np.int64)
+    counts = np.empty((3, lanes))
+    scale = np.empty(lanes)
+    work = np.empty(n_times)
+    bins = np.empty(128, dtype=np.int64)
+    small = np.empty(q + p)
+    for first in range(0, n_pixels, lanes):
+        n_rows = _gather(stack, first, rows, y, w)
+        _choose_orders(n_rows, first, rows, w, day, year, method, size, counts, fitted)
         if method.critical > 0.0:
-            _trim(n_rows, first, calendar, method, tile, fitted)
-        _least_squares(n_rows, calendar, method, tile)
+            _recursive_residuals(n_rows, rows, X, y, w, size, R, turning, recursive)
+            _trim(n_rows, first, rows, y, w, day, year, method, size, counts, recursive, fitted)
+        _least_squares(n_rows, rows, X, XX, y, w, method.trend, size, A, b, beta, small)
         if method.robust:
-            _reweight(n_rows, calendar, tile)
-        _store(n_rows, first, calendar, method, tile, fitted)
+            _reweight(
+                n_rows, rows, X, XX, y, w, v, vy, r, size, scale, A, b, beta, work, bins, small
+            )
+        _residuals(n_rows, rows, X, y, beta, r)
+        _store(n_rows, first, rows, w, r, day, method, size, beta, work, bins, fitted)
 
 
 @inner
-def _gather(stack: npt.NDArray[np.int16], first: int, tile: Tile) -> int:
+def _gather(stack: npt.NDArray[np.int16], first: int, rows: Int, y: Float, w: Float) -> int:
     """Copy the observed slices of a tile; returns how many there are."""
-    count = min(LANES, stack.shape[1] - first)
+    lanes = w.shape[1]
+    count = min(lanes, stack.shape[1] - first)
     n_rows = 0
     for t in range(stack.shape[0]):
-        y, w = tile.y[n_rows], tile.w[n_rows]
         seen = 0
         for lane in range(count):
+            seen += stack[t, first + lane] != _NODATA
+        if seen == 0:
+            continue
+        for lane in range(count):
             value = stack[t, first + lane]
-            there = value != _NODATA
-            seen += there
-            w[lane] = 1.0 if there else 0.0
-            y[lane] = value / _SCALE if there else 0.0
-        for lane in range(count, LANES):
-            w[lane] = 0.0
-            y[lane] = 0.0
-        if seen > 0:
-            tile.rows[n_rows] = t
-            n_rows += 1
+            w[n_rows, lane] = 1.0 if value != _NODATA else 0.0
+            y[n_rows, lane] = value / _SCALE if value != _NODATA else 0.0
+        for lane in range(count, lanes):
+            w[n_rows, lane] = 0.0
+            y[n_rows, lane] = 0.0
+        rows[n_rows] = t
+        n_rows += 1
     return n_rows
 
 
@@ -205,137 +173,181 @@ def _order_of(n: int, n_years: int, max_order: int) -> int:
 
 
 @inner
-def _count(n_rows: int, lane: int, calendar: Calendar, tile: Tile) -> tuple[int, int, int, int]:
-    """Observations and calendar years of a pixel, and its first and last row."""
-    n, n_years = 0, 0
-    begin, end, before = -1, -1, -1
+def _count(n_rows: int, rows: Int, w: Float, year: Int, counts: Float) -> None:
+    """Observations of each pixel, and calendar years with any; the third row is for the work."""
+    n, n_years, seen = counts[0], counts[1], counts[2]
+    counts[:, :] = 0.0
     for i in range(n_rows):
-        if tile.w[i, lane] > 0.0:
-            year = calendar.year[tile.rows[i]]
-            n += 1
-            n_years += year != before
-            before = year
-            begin = i if begin < 0 else begin
-            end = i
-    return n, n_years, begin, end
+        for lane in range(n.size):
+            n[lane] += w[i, lane]
+            seen[lane] = max(seen[lane], w[i, lane])
+        if i + 1 == n_rows or year[rows[i + 1]] != year[rows[i]]:
+            for lane in range(n.size):
+                n_years[lane] += seen[lane]
+                seen[lane] = 0.0
+
+
+@inner
+def _first_row(n_rows: int, lane: int, w: Float) -> int:
+    """First row in which a pixel was observed; it was in one."""
+    i = 0
+    while i < n_rows - 1 and w[i, lane] == 0.0:
+        i += 1
+    return i
+
+
+@inner
+def _last_row(n_rows: int, lane: int, w: Float) -> int:
+    """Last row in which a pixel was observed; it was in one."""
+    i = n_rows - 1
+    while i > 0 and w[i, lane] == 0.0:
+        i -= 1
+    return i
 
 
 @inner
 def _choose_orders(
-    n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
+    n_rows: int,
+    first: int,
+    rows: Int,
+    w: Float,
+    day: Int,
+    year: Int,
+    method: Method,
+    size: Int,
+    counts: Float,
+    fitted: Fitted,
 ) -> None:
     """Order by the observations there are, or why there is none."""
-    for lane in range(LANES):
+    _count(n_rows, rows, w, year, counts)
+    for lane in range(size.size):
         pixel = first + lane
-        tile.size[lane] = 0
+        size[lane] = 0
         if pixel >= fitted.status.size:
             continue
-        n, n_years, begin, end = _count(n_rows, lane, calendar, tile)
+        n, n_years = int(counts[0, lane]), int(counts[1, lane])
         fitted.n_history[pixel] = n
-        fitted.history_start[pixel] = calendar.day[tile.rows[begin]] if n > 0 else 0
-        fitted.last_observed[pixel] = calendar.day[tile.rows[end]] if n > 0 else 0
         if n == 0:
+            fitted.history_start[pixel] = 0
+            fitted.last_observed[pixel] = 0
             fitted.status[pixel] = _NEVER
-        elif n < MIN_OBSERVATIONS or n_years < MIN_SEASONS:
+            continue
+        fitted.history_start[pixel] = day[rows[_first_row(n_rows, lane, w)]]
+        fitted.last_observed[pixel] = day[rows[_last_row(n_rows, lane, w)]]
+        if n < MIN_OBSERVATIONS or n_years < MIN_SEASONS:
             fitted.status[pixel] = _TOO_FEW
         else:
             fitted.status[pixel] = _FITTED
-            order = _order_of(n, n_years, method.max_order)
-            tile.size[lane] = 1 + method.trend + 2 * order
+            size[lane] = 1 + method.trend + 2 * _order_of(n, n_years, method.max_order)
 
 
 @inner
 def _trim(
-    n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
+    n_rows: int,
+    first: int,
+    rows: Int,
+    y: Float,
+    w: Float,
+    day: Int,
+    year: Int,
+    method: Method,
+    size: Int,
+    counts: Float,
+    recursive: Float,
+    fitted: Fitted,
 ) -> None:
-    """Leave the stable history only: reverse ordered CUSUM of recursive residuals."""
-    _recursive_residuals(n_rows, calendar, tile)
-    for lane in range(LANES):
-        p = tile.size[lane]
-        if p == 0:
+    """Leave the stable history only, by the reverse ordered CUSUM."""
+    for lane in range(size.size):
+        if size[lane] == 0:
             continue
-        pixel = first + lane
-        begin = stable_start(tile.recursive[lane], fitted.n_history[pixel], p, method.critical)
-        if begin == 0:
-            continue
+        n = int(fitted.n_history[first + lane])
+        begin = stable_start(recursive[lane], n, size[lane], method.critical)
         i = 0
         while begin > 0:
-            begin -= tile.w[i, lane] > 0.0
-            tile.w[i, lane] = 0.0
-            tile.y[i, lane] = 0.0
+            begin -= w[i, lane] > 0.0
+            w[i, lane] = 0.0
+            y[i, lane] = 0.0
             i += 1
-        n, n_years, start, end = _count(n_rows, lane, calendar, tile)
-        span = calendar.day[tile.rows[end]] - calendar.day[tile.rows[start]]
+    _count(n_rows, rows, w, year, counts)
+    for lane in range(size.size):
+        if size[lane] == 0:
+            continue
+        pixel = first + lane
+        n, n_years = int(counts[0, lane]), int(counts[1, lane])
+        if n == fitted.n_history[pixel]:
+            continue
+        start = day[rows[_first_row(n_rows, lane, w)]]
         fitted.n_history[pixel] = n
-        fitted.history_start[pixel] = calendar.day[tile.rows[start]]
-        if n < MIN_OBSERVATIONS or span < MIN_STABLE_DAYS:
+        fitted.history_start[pixel] = start
+        if n < MIN_OBSERVATIONS or fitted.last_observed[pixel] - start < MIN_STABLE_DAYS:
             fitted.status[pixel] = _UNSTABLE
-            tile.size[lane] = 0
+            size[lane] = 0
         else:
-            order = _order_of(n, n_years, method.max_order)
-            tile.size[lane] = 1 + method.trend + 2 * order
+            size[lane] = 1 + method.trend + 2 * _order_of(n, n_years, method.max_order)
 
 
 @inner
-def _recursive_residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
+def _recursive_residuals(
+    n_rows: int,
+    rows: Int,
+    X: Float,
+    y: Float,
+    w: Float,
+    size: Int,
+    R: Float,
+    turning: Float,
+    recursive: Float,
+) -> None:
     """Recursive residuals of all pixels, newest observation first, by rotations without roots.
 
     Gentleman (1973): a row enters the triangular factor with a weight that each rotation lessens;
-    what is left of its observation, times the root of that weight, is the recursive residual.
+    what is left of its observation, times the root of that weight, is the recursive residual. R
+    holds the unit triangular factors, with the rotated observations as last column and the pivots
+    as last row; turning the row being rotated in, its weight, and cosine and sine of a rotation.
     """
-    p_max = calendar.X.shape[1]
-    lanes = tile.size.size
-    tile.d[:, :] = 0.0
-    tile.R[:, :, :] = 0.0
+    p = X.shape[1]
+    lanes = size.size
+    R[:, :, :] = 0.0
+    weight = turning[p + 1]
     entered = np.zeros(lanes, dtype=np.int64)
     for i in range(n_rows - 1, -1, -1):
-        row = tile.rows[i]
-        for j in range(p_max):
-            x = tile.x[j]
-            value = calendar.X[row, j]
+        for j in range(p):
+            x, value = turning[j], X[rows[i], j]
             for lane in range(lanes):
-                x[lane] = value if j < tile.size[lane] else 0.0
-        x = tile.x[p_max]
-        weight = tile.cs[2]
+                x[lane] = value if j < size[lane] else 0.0
+        left = turning[p]
         for lane in range(lanes):
-            x[lane] = tile.y[i, lane]
-            weight[lane] = tile.w[i, lane]
-        for j in range(p_max):
-            _rotate(tile, j, p_max)
+            left[lane] = y[i, lane]
+            weight[lane] = w[i, lane]
+        for j in range(p):
+            _rotate(j, p, R, turning)
         for lane in range(lanes):
-            there = tile.w[i, lane] > 0.0
-            at = max(entered[lane] - tile.size[lane], 0)
-            if there:
-                tile.recursive[lane, at] = x[lane] * np.sqrt(weight[lane])
-            entered[lane] += there
+            if w[i, lane] > 0.0:
+                at = max(entered[lane] - size[lane], 0)
+                recursive[lane, at] = left[lane] * np.sqrt(weight[lane])
+                entered[lane] += 1
 
 
 @inner
-def _rotate(tile: Tile, j: int, p_max: int) -> None:
+def _rotate(j: int, p: int, R: Float, turning: Float) -> None:
     """Rotate column j of the row in hand into the factors."""
-    lanes = tile.size.size
-    d, xj, cosine, sine, weight = tile.d[j], tile.x[j], tile.cs[0], tile.cs[1], tile.cs[2]
+    x, d = turning[j], R[p, j]
+    weight, cosine, sine = turning[p + 1], turning[p + 2], turning[p + 3]
+    lanes = x.size
     for lane in range(lanes):
         old = d[lane]
-        new = old + weight[lane] * xj[lane] * xj[lane]
+        new = old + weight[lane] * x[lane] * x[lane]
         inverse = 1.0 / (new if new > 0.0 else 1.0)
         cosine[lane] = old * inverse if new > 0.0 else 1.0
-        sine[lane] = weight[lane] * xj[lane] * inverse
-        d[lane] = new
+        sine[lane] = weight[lane] * x[lane] * inverse
         weight[lane] *= cosine[lane]
-    for k in range(j + 1, p_max + 1):
-        held, xk = tile.R[j, k], tile.x[k]
+        d[lane] = new
+    for k in range(j + 1, p + 1):
+        held, entering = R[j, k], turning[k]
         for lane in range(lanes):
-            before, entering = held[lane], xk[lane]
-            xk[lane] = entering - xj[lane] * before
-            held[lane] = cosine[lane] * before + sine[lane] * entering
-
-
-@inner
-def _accumulate(n_rows: int, calendar: Calendar, tile: Tile) -> None:
-    """Form the normal equations of all pixels from the weights v and the weighted index vy."""
-    _weighted_sums(n_rows, tile.rows, calendar.XX, tile.v, tile.A)
-    _weighted_sums(n_rows, tile.rows, calendar.X, tile.vy, tile.b)
+            a, b = held[lane], entering[lane]
+            entering[lane] = b - x[lane] * a
+            held[lane] = cosine[lane] * a + sine[lane] * b
 
 
 @inner
@@ -360,124 +372,185 @@ def _weighted_sums(n_rows: int, rows: Int, columns: Float, v: Float, sums: Float
 
 
 @inner
-def _residuals(n_rows: int, calendar: Calendar, tile: Tile) -> None:
+def _residuals(n_rows: int, rows: Int, X: Float, y: Float, beta: Float, r: Float) -> None:
     """Residuals of all pixels; what they are without observation is of no account."""
-    lanes = tile.size.size
     for i in range(n_rows):
-        r, y = tile.r[i], tile.y[i]
-        for lane in range(lanes):
-            r[lane] = y[lane]
-        for j in range(calendar.X.shape[1]):
-            beta, c = tile.beta[j], calendar.X[tile.rows[i], j]
-            for lane in range(lanes):
-                r[lane] -= c * beta[lane]
+        left = r[i]
+        for lane in range(left.size):
+            left[lane] = y[i, lane]
+        for j in range(X.shape[1]):
+            slope, c = beta[j], X[rows[i], j]
+            for lane in range(left.size):
+                left[lane] -= c * slope[lane]
 
 
 @inner
-def _median_size(n_rows: int, lane: int, tile: Tile) -> float:
-    """Median |residual| of a pixel."""
+def _median_size(n_rows: int, lane: int, w: Float, r: Float, work: Float, bins: Int) -> float:
+    """Median |residual| of a pixel, exactly, by way of a histogram as wide as four means."""
     n = 0
+    total = 0.0
     for i in range(n_rows):
-        tile.work[n] = abs(tile.r[i, lane])
-        n += tile.w[i, lane] > 0.0
-    return median(tile.work, n)
+        value = abs(r[i, lane])
+        work[n] = value
+        n += w[i, lane] > 0.0
+        total += value * w[i, lane]
+    if not total > 0.0:
+        return 0.0
+    last = bins.size - 1
+    unit = 0.25 * bins.size * n / total
+    bins[:] = 0
+    for i in range(n):
+        bins[int(min(work[i] * unit, float(last)))] += 1
+    upper = n // 2
+    place, before = 0, 0
+    while before + bins[place] <= upper:
+        before += bins[place]
+        place += 1
+    # Of the histogram's bin the values themselves are looked at, and of those below it the largest.
+    below, found = 0.0, 0
+    for i in range(n):
+        value = work[i]
+        at = int(min(value * unit, float(last)))
+        below = max(below, value if at < place else 0.0)
+        work[found] = value
+        found += at == place
+    middle = select(work, found, upper - before)
+    if n % 2 == 1:
+        return middle
+    for i in range(upper - before):
+        below = max(below, work[i])
+    return 0.5 * (below + middle)
 
 
 @inner
-def _solve(lane: int, p: int, ridge: float, tile: Tile) -> bool:
-    """Coefficients of one pixel into ``small``; False where its observations do not carry p."""
+def _solve(lane: int, p: int, ridge: float, A: Float, b: Float, small: Float) -> bool:
+    """Coefficients of one pixel to the end of small; False where its equations do not hold p."""
     q = p * (p + 1) // 2
-    A, b = tile.small[:q], tile.small[q : q + p]
+    matrix, right = small[:q], small[small.size - p :]
     for k in range(q):
-        A[k] = tile.A[k, lane]
+        matrix[k] = A[k, lane]
     for j in range(p):
-        A[j * (j + 3) // 2] += ridge
-        b[j] = tile.b[j, lane]
-    if not solve_packed(A, b, p):
+        matrix[j * (j + 3) // 2] += ridge
+        right[j] = b[j, lane]
+    if not solve_packed(matrix, right, p):
         return False
     fine = True
     for j in range(p):
-        fine &= abs(b[j]) <= MAX_COEFFICIENT
+        fine &= abs(right[j]) <= MAX_COEFFICIENT
     return fine
 
 
 @inner
-def _least_squares(n_rows: int, calendar: Calendar, method: Method, tile: Tile) -> None:
+def _least_squares(
+    n_rows: int,
+    rows: Int,
+    X: Float,
+    XX: Float,
+    y: Float,
+    w: Float,
+    trend: int,
+    size: Int,
+    A: Float,
+    b: Float,
+    beta: Float,
+    small: Float,
+) -> None:
     """Ordinary least squares of all pixels, at a lower order where the first one does not hold."""
-    for i in range(n_rows):
-        for lane in range(tile.size.size):
-            tile.v[i, lane] = tile.w[i, lane]
-            tile.vy[i, lane] = tile.y[i, lane]
-    _accumulate(n_rows, calendar, tile)
-    tile.beta[:, :] = 0.0
-    for lane in range(tile.size.size):
-        p = tile.size[lane]
-        n = tile.A[0, lane]
-        while p > 1 + method.trend and not (2 * n >= 3 * p and _solve(lane, p, 0.0, tile)):
+    _weighted_sums(n_rows, rows, XX, w, A)
+    _weighted_sums(n_rows, rows, X, y, b)
+    beta[:, :] = 0.0
+    for lane in range(size.size):
+        p = size[lane]
+        n = A[0, lane]
+        while p > 1 + trend and not (2 * n >= 3 * p and _solve(lane, p, 0.0, A, b, small)):
             p -= 2
-        if p <= 1 + method.trend:
-            p = 0
-        tile.size[lane] = p
-        q = p * (p + 1) // 2
+        p = 0 if p <= 1 + trend else p
+        size[lane] = p
         for j in range(p):
-            tile.beta[j, lane] = tile.small[q + j]
+            beta[j, lane] = small[small.size - p + j]
 
 
 @inner
-def _reweight(n_rows: int, calendar: Calendar, tile: Tile) -> None:
-    """Bisquare weights from the residuals, least squares with them, and again."""
-    lanes = tile.size.size
+def _bisquare(n_rows: int, y: Float, w: Float, r: Float, scale: Float, v: Float, vy: Float) -> None:
+    """Tukey's weights of the residuals (c = 4.685), and the index weighted by them."""
+    for i in range(n_rows):
+        for lane in range(scale.size):
+            cut = _TUKEY * scale[lane]
+            u = r[i, lane] / (cut if cut > 0.0 else 1.0)
+            rest = max(1.0 - u * u, 0.0)
+            v[i, lane] = w[i, lane] * rest * rest
+            vy[i, lane] = v[i, lane] * y[i, lane]
+
+
+@inner
+def _reweight(
+    n_rows: int,
+    rows: Int,
+    X: Float,
+    XX: Float,
+    y: Float,
+    w: Float,
+    v: Float,
+    vy: Float,
+    r: Float,
+    size: Int,
+    scale: Float,
+    A: Float,
+    b: Float,
+    beta: Float,
+    work: Float,
+    bins: Int,
+    small: Float,
+) -> None:
+    """Bisquare weights from the residuals, least squares with them, again; scale 0 = settled."""
+    lanes = size.size
     for lane in range(lanes):
-        tile.scale[lane] = 1.0 if tile.size[lane] > 0 else 0.0
+        scale[lane] = 1.0 if size[lane] > 0 else 0.0
     for _ in range(_ROBUST_ITERATIONS):
-        _residuals(n_rows, calendar, tile)
+        _residuals(n_rows, rows, X, y, beta, r)
         running = 0
         for lane in range(lanes):
-            if tile.scale[lane] > 0.0:
-                s = MAD_TO_SIGMA * _median_size(n_rows, lane, tile)
-                tile.scale[lane] = s if s > 1e-9 else 0.0
+            if scale[lane] > 0.0:
+                s = MAD_TO_SIGMA * _median_size(n_rows, lane, w, r, work, bins)
+                scale[lane] = s if s > 1e-9 else 0.0
                 running += s > 1e-9
         if running == 0:
             break
-        for i in range(n_rows):
-            v, vy, r, y, w = tile.v[i], tile.vy[i], tile.r[i], tile.y[i], tile.w[i]
-            for lane in range(lanes):
-                cut = _TUKEY * tile.scale[lane]
-                u = r[lane] / (cut if cut > 0.0 else 1.0)
-                rest = max(1.0 - u * u, 0.0)
-                v[lane] = w[lane] * rest * rest
-                vy[lane] = v[lane] * y[lane]
-        _accumulate(n_rows, calendar, tile)
+        _bisquare(n_rows, y, w, r, scale, v, vy)
+        _weighted_sums(n_rows, rows, XX, v, A)
+        _weighted_sums(n_rows, rows, X, vy, b)
         for lane in range(lanes):
-            if tile.scale[lane] > 0.0:
-                _take_step(lane, tile)
-
-
-@inner
-def _take_step(lane: int, tile: Tile) -> None:
-    """Coefficients of a pixel from its weighted equations; its scale becomes 0 when they settle."""
-    p = tile.size[lane]
-    if not _solve(lane, p, _RIDGE, tile):
-        tile.scale[lane] = 0.0
-        return
-    q = p * (p + 1) // 2
-    moved = 0.0
-    for j in range(p):
-        moved = max(moved, abs(tile.small[q + j] - tile.beta[j, lane]))
-        tile.beta[j, lane] = tile.small[q + j]
-    if moved < _SETTLED:
-        tile.scale[lane] = 0.0
+            p = size[lane]
+            if scale[lane] > 0.0 and _solve(lane, p, _RIDGE, A, b, small):
+                moved = 0.0
+                for j in range(p):
+                    value = small[small.size - p + j]
+                    moved = max(moved, abs(value - beta[j, lane]))
+                    beta[j, lane] = value
+                scale[lane] = scale[lane] if moved >= _SETTLED else 0.0
+            else:
+                scale[lane] = 0.0
 
 
 @inner
 def _store(
-    n_rows: int, first: int, calendar: Calendar, method: Method, tile: Tile, fitted: Fitted
+    n_rows: int,
+    first: int,
+    rows: Int,
+    w: Float,
+    r: Float,
+    day: Int,
+    method: Method,
+    size: Int,
+    beta: Float,
+    work: Float,
+    bins: Int,
+    fitted: Fitted,
 ) -> None:
     """Noise and results of a tile."""
-    _residuals(n_rows, calendar, tile)
-    for lane in range(min(LANES, fitted.status.size - first)):
+    for lane in range(min(size.size, fitted.status.size - first)):
         pixel = first + lane
-        p = tile.size[lane]
+        p = size[lane]
         fitted.last_normal[pixel] = 0
         fitted.order[pixel] = max(p - 1 - method.trend, 0) // 2
         if p == 0:
@@ -486,24 +559,26 @@ def _store(
             fitted.sigma[pixel] = np.nan
             fitted.coefficients[:, pixel] = np.nan
             continue
-        sigma = _noise(n_rows, lane, p, method.floor, tile)
+        sigma = _noise(n_rows, lane, p, method.floor, w, r, work, bins)
         fitted.sigma[pixel] = sigma
-        for j in range(tile.beta.shape[0]):
-            fitted.coefficients[j, pixel] = tile.beta[j, lane]
+        for j in range(beta.shape[0]):
+            fitted.coefficients[j, pixel] = beta[j, lane]
         for i in range(n_rows - 1, -1, -1):
-            if tile.w[i, lane] > 0.0 and abs(tile.r[i, lane]) <= 1.5 * sigma:
-                fitted.last_normal[pixel] = calendar.day[tile.rows[i]]
+            if w[i, lane] > 0.0 and abs(r[i, lane]) <= 1.5 * sigma:
+                fitted.last_normal[pixel] = day[rows[i]]
                 break
 
 
 @inner
-def _noise(n_rows: int, lane: int, p: int, floor: float, tile: Tile) -> float:
+def _noise(
+    n_rows: int, lane: int, p: int, floor: float, w: Float, r: Float, work: Float, bins: Int
+) -> float:
     """Noise of a pixel by either rule of `Method.floor`."""
     if floor >= 0.0:
-        s = MAD_TO_SIGMA * _median_size(n_rows, lane, tile)
+        s = MAD_TO_SIGMA * _median_size(n_rows, lane, w, r, work, bins)
         return float(np.sqrt(s * s + floor * floor))
     square, n = 0.0, 0
     for i in range(n_rows):
-        square += tile.w[i, lane] * tile.r[i, lane] ** 2
-        n += tile.w[i, lane] > 0.0
+        square += w[i, lane] * r[i, lane] ** 2
+        n += w[i, lane] > 0.0
     return float(np.sqrt(square / (n - p)))

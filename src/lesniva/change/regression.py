@@ -30,7 +30,7 @@ def inner(function: Function) -> Function:
     kernels of other modules are old; ``make clean`` drops them.)
     """
     bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    compiled: Function = njit(nogil=True, **bare)(function)  # type: ignore[call-overload]
+    compiled: Function = njit(nogil=True, error_model="numpy", **bare)(function)  # type: ignore[call-overload]
     return compiled
 
 
@@ -148,7 +148,7 @@ def select(values: Float, n: int, rank: int) -> float:
     return float(values[rank])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def median(values: Float, n: int) -> float:
     """Median of the first n values (n ≥ 1); reorders them."""
     upper = select(values, n, n // 2)
@@ -197,7 +197,7 @@ def back_substitute(R: Float, p: int, beta: Float) -> None:
         beta[i] = total / R[i, i]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def reversed_recursive_residuals(
     X: Float, y: Float, rows: Int, n: int, p: int, R: Float, x: Float, w: Float
 ) -> None:
@@ -215,7 +215,7 @@ def reversed_recursive_residuals(
             w[i - p] = left
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def stable_start(w: Float, n: int, p: int, critical: float) -> int:
     """First (0-based) of n observations of the stable history, from reversed recursive residuals.
 

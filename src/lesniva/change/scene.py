@@ -396,7 +396,7 @@ def _histogram_quantile(
     return np.where(total > 0, low + (place + within) * width, np.nan)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _range_of_curve(
     X: Float,
     harmonics: npt.NDArray[np.generic],
@@ -418,7 +418,7 @@ def _range_of_curve(
             amplitude[row, column] = (high - low) * unit
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _count_sigma(
     sigma: npt.NDArray[np.generic],
     sigma_unit: float,
@@ -435,7 +435,7 @@ def _count_sigma(
                 of_sigma[strata[row, column], min(place, last)] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _count_residuals(
     values: npt.NDArray[np.int16],
     x: Float,
