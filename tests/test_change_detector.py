@@ -165,6 +165,20 @@ def test_a_lone_anomaly_is_forgotten_after_sixty_days_without_observation():
     assert at(close, "first_anomaly") == time[0]
 
 
+def test_a_forgotten_anomaly_is_not_shown_though_nothing_was_observed_since():
+    time = days(1)
+    state = run([-6], time)
+    assert events(state)["status"].item() == Status.LOW
+    later = events(state, as_of=time[0] + 61)
+    assert later["status"].item() == Status.NONE
+    assert later["first_anomaly"].item() == 0
+    assert later["probability"].item() == 0.5
+    assert np.isnan(later["magnitude"].item())
+    assert events(state, as_of=time[0] + 60)["status"].item() == Status.LOW
+    twice = run([-6, -6], days(2))
+    assert events(twice, as_of=time[0] + 300)["status"].item() == Status.LOW
+
+
 def test_an_event_that_recovers_soon_is_finished():
     time = days(12)
     state = run([-6] * 4 + [0] * 8, time)

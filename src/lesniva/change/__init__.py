@@ -20,6 +20,7 @@ Pure functions on arrays: nothing is read or written here. The kernels release t
 give each thread or process blocks of its own.
 """
 
+from lesniva.change.borrow import borrow, cell_medians
 from lesniva.change.classical import bfast_regressors, monitor, reverse_cusum
 from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
@@ -48,6 +49,8 @@ __all__ = [
     "amplitude_quantiles",
     "amplitude_strata",
     "bfast_regressors",
+    "borrow",
+    "cell_medians",
     "check_state",
     "corrected",
     "correction",

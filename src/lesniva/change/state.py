@@ -143,6 +143,8 @@ def start(
             "last_day": int(model.attrs["history_end"]),
         },
     )
+    if isinstance(chosen, Options):
+        state.attrs["forget_days"] = chosen.forget_days
     if isinstance(chosen, ClassicalOptions) and detector in ("ols_mosum", "iqr"):
         _remember(state, chosen, history)
     return state
@@ -412,7 +414,12 @@ def _scratch(plane: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.Dataset:
+def events(
+    state: xr.Dataset,
+    *,
+    halo: Mapping[str, slice] | None = None,
+    as_of: np.datetime64 | None = None,
+) -> xr.Dataset:
     """Read what a state says of each pixel, in users' units.
 
     Parameters
@@ -421,6 +428,10 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
         State of a block.
     halo
         The inside of a padded block as ``{"y": slice(1, -1), "x": slice(1, -1)}``; None = all.
+    as_of
+        Day of the reading, by default the state's last one: a single date of evidence that no
+        observation has followed for `Options.forget_days` is no longer shown. Give the same day for
+        all blocks of an area.
 
     Returns
     -------
@@ -434,6 +445,9 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
         that is over; the event of a FINISHED one was temporary.
     """
     inside = state.isel(halo) if halo else state
+    if inside.attrs["detector"] == "cusum_ll":
+        day = inside.attrs["last_day"] if as_of is None else int(day_numbers([as_of])[0])
+        inside = _without_forgotten(inside, day)
     of_evidence = inside.attrs["detector"] == "cusum_ll"
     probability, magnitude = (_evidence_event if of_evidence else _classical_event)(inside)
     names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
@@ -441,6 +455,19 @@ def events(state: xr.Dataset, *, halo: Mapping[str, slice] | None = None) -> xr.
         probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
         magnitude=(_PLANE, magnitude.astype(np.float32), {"units": "1"}),
     )
+
+
+def _without_forgotten(state: xr.Dataset, day: int) -> xr.Dataset:
+    """Take off what a single date has flagged too long ago."""
+    flagged = np.isin(state["status"].values, (Status.FLAGGED, Status.LOW))
+    alone = state["n_anomalies"].values < 2
+    passed = day - state["last_observed"].values.astype(np.int64)
+    kept = xr.DataArray(~(flagged & alone & (passed > state.attrs["forget_days"])), dims=_PLANE)
+    shown = state.copy()
+    for name in ("status", "first_anomaly", "evidence", "n_anomalies", "span_days"):
+        shown[name] = state[name].where(kept, 0).astype(state[name].dtype)
+    shown["residuals"] = state["residuals"].where(kept, NO_RESIDUAL).astype(np.int8)
+    return shown
 
 
 def _evidence_event(state: xr.Dataset) -> tuple[npt.NDArray[np.floating], ...]:
