@@ -42,8 +42,9 @@ def state(changed: Any, *, day: Any = DAY, status: Any = Status.CONFIRMED) -> xr
     return xr.Dataset({name: (("y", "x"), array) for name, array in values.items()})
 
 
-def pixels_of(monitored: xr.Dataset) -> pd.DataFrame:
-    return alerts.changed_pixels(monitored, first_row=0, first_col=0)
+def pixels_of(monitored: xr.Dataset, *, row: int = 0, col: int = 0) -> pd.DataFrame:
+    arrays = {name: monitored[name].values for name in alerts.FINDINGS}
+    return alerts.changed_pixels(arrays, first_row=row, first_col=col)
 
 
 def alerts_of(
@@ -155,9 +156,7 @@ def test_blocks_of_any_size_in_any_order_give_the_same_alerts(seed, rows, cols, 
     whole = monitored(seed)
     expected = alerts_of(whole, min_area_ha=0.1).set_index("alert_id").sort_index()
     blocks = [
-        alerts.changed_pixels(
-            whole.isel(y=slice(top, bottom), x=slice(left, right)), first_row=top, first_col=left
-        )
+        pixels_of(whole.isel(y=slice(top, bottom), x=slice(left, right)), row=top, col=left)
         for top, bottom in itertools.pairwise([0, *sorted(rows), SIZE])
         for left, right in itertools.pairwise([0, *sorted(cols), SIZE])
     ]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 import rasterio.features
 import shapely
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -45,6 +44,8 @@ GROWN = 1.1
 """An alert has grown when its area has, by this factor."""
 
 DATES = ("first_anomaly", "last_normal", "confirmed")
+FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies")
+"""What an alert is made of, a pixel each."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,26 @@ class Identified:
     """``alert_id, event, into``: everything but "same", also merged and closed alerts."""
 
 
-def changed_pixels(state: xr.Dataset, *, first_row: int, first_col: int) -> pd.DataFrame:
-    """Take the changed pixels out of a block's monitor state.
+def changed_pixels(
+    found: Mapping[str, npt.NDArray[Any]], *, first_row: int, first_col: int
+) -> pd.DataFrame:
+    """Take the changed pixels out of what the monitor says of a block.
 
     Parameters
     ----------
-    state
-        What the monitor says of one block without halo, dims ``y, x``: ``status``, the dates
-        `DATES` (day numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``.
+    found
+        `FINDINGS` → (y, x) array of one block without halo: ``status``, the dates `DATES` (day
+        numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``.
     first_row, first_col
         Place of the block's first pixel in its grid.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pixel in one of the states `OPEN`: ``row, col`` in the grid and the variables.
+        One row a pixel in one of the states `OPEN`: ``row, col`` in the grid and the findings.
     """
-    rows, cols = np.nonzero(np.isin(state["status"].values, [int(status) for status in OPEN]))
-    names = ("status", *DATES, "probability", "magnitude", "n_anomalies")
-    table = {name: state[name].values[rows, cols] for name in names}
+    rows, cols = np.nonzero(np.isin(found["status"], [int(status) for status in OPEN]))
+    table = {name: found[name][rows, cols] for name in FINDINGS}
     return pd.DataFrame({"row": rows + first_row, "col": cols + first_col, **table})
 
 

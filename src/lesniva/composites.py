@@ -49,6 +49,18 @@ def periods(dates: npt.ArrayLike, period: Period) -> list[str]:
 
 
 @numba.njit(nogil=True, cache=True)
+def _sort(values: Any, n: int) -> None:
+    """Sort the first n values in place; series are short, and this compiles in no time."""
+    for i in range(1, n):
+        value = values[i]
+        j = i
+        while j > 0 and values[j - 1] > value:
+            values[j] = values[j - 1]
+            j -= 1
+        values[j] = value
+
+
+@numba.njit(nogil=True, cache=True)
 def _reduce(stack: Any, members: Any, statistic: int, out: Any, count: Any) -> None:
     """One pass a pixel over the slices of a period; `out` int16, `count` uint8."""
     values = np.empty(members.size, dtype=np.int32)
@@ -64,11 +76,16 @@ def _reduce(stack: Any, members: Any, statistic: int, out: Any, count: Any) -> N
             if n == 0:
                 out[row, col] = NODATA_INT16
             elif statistic == 0:
-                out[row, col] = int(np.rint(np.median(values[:n])))
+                _sort(values, n)
+                out[row, col] = int(np.rint((values[(n - 1) // 2] + values[n // 2]) / 2))
             elif statistic == 1:
-                out[row, col] = values[:n].max()
+                _sort(values, n)
+                out[row, col] = values[n - 1]
             else:
-                out[row, col] = int(np.rint(values[:n].mean()))
+                total = 0
+                for i in range(n):
+                    total += values[i]
+                out[row, col] = int(np.rint(total / n))
 
 
 def composite(
@@ -134,6 +151,6 @@ def _percentiles(stack: Any, low: float, high: float, lows: Any, highs: Any) -> 
             if n == 0:
                 lows[row, col] = highs[row, col] = NODATA_INT16
             else:
-                ordered = np.sort(values[:n])
-                lows[row, col] = ordered[round(low * (n - 1))]
-                highs[row, col] = ordered[round(high * (n - 1))]
+                _sort(values, n)
+                lows[row, col] = values[round(low * (n - 1))]
+                highs[row, col] = values[round(high * (n - 1))]

@@ -22,8 +22,8 @@ from lesniva.errors import InputError
 
 def _from_file(path: Path, info: pydantic.ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
-    # "pipelines/../archive" is shown to people: make it "archive"
-    return Path(os.path.normpath(Path(folder, path.expanduser())))
+    # absolute, as a worker of a cluster may stand in another folder
+    return Path(os.path.abspath(Path(folder, path.expanduser())))  # noqa: PTH100 links stay
 
 
 def _address_from_file(href: str, info: pydantic.ValidationInfo) -> str:
@@ -95,8 +95,10 @@ class StacSource(Filters):
 
 
 class SentinelHubSource(Filters):
-    """Sentinel Hub or the Copernicus Data Space (CDSE); needs an account (SH_CLIENT_ID and
-    SH_CLIENT_SECRET in the environment, or a profile of the package sentinelhub).
+    """Sentinel Hub or the Copernicus Data Space Ecosystem (CDSE); needs an account.
+
+    Credentials come from SH_CLIENT_ID and SH_CLIENT_SECRET in the environment, or from a profile of
+    the package sentinelhub; they have no place in a pipeline file.
     """
 
     kind: Literal["sentinelhub"]

@@ -1,6 +1,7 @@
 """The demonstration: both journeys on the embedded archive, held against its known truth."""
 
 import datetime as dt
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def run(folder: Path, *, scheduler: str | None = None) -> Iterator[str]:
     yield ""
     yield "Files:"
     for part, report in reports.items():
-        yield f"  {report.folder}"
+        yield f"  {os.path.relpath(report.folder)}"
         yield from (f"    {line}" for line in _FILES[part])
 
 

@@ -62,7 +62,7 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
     import dask
 
     # has to be said before the import; what a user should know, we say ourselves
-    dask.config.set({"logging.distributed": "error"})
+    dask.config.set({"logging.distributed": "critical"})
     from distributed import Client
 
     with _local_cluster() if scheduler is None else nullcontext(scheduler) as address:

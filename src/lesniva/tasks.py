@@ -282,6 +282,30 @@ def update_monitor(
     return BlockReport()
 
 
+def findings_block(
+    *, book: ledger.Ledger, block: aoi.Block, version: str, out: Path
+) -> BlockReport:
+    """Write what the monitor says of a block, without its halo, as an ``.npz`` file.
+
+    Parameters
+    ----------
+    version
+        Fingerprint of what the state has seen: it names the file, so that another state makes
+        another file.
+    out
+        Arrays (y, x) of `change.events`, and the probability in ``percent``, 0 without evidence.
+    """
+    del version
+    events = change.events(ledger.read_block(book, block.key), halo=INSIDE)
+    # log-odds of 0 are "no evidence", not "fifty-fifty"
+    found = {str(name): variable.values for name, variable in events.data_vars.items()}
+    probability = found["probability"]
+    found["percent"] = np.where(probability == 0.5, 0.0, 100 * probability)
+    with whole_file(out) as temporary:
+        np.savez(temporary, **found)  # type: ignore[arg-type]
+    return BlockReport(paths={"findings": out})
+
+
 def _save_observed(
     out: Path,
     observed: Observations,

@@ -49,6 +49,8 @@ def run(job: AnyPipeline, out: Path, *, scheduler: str | None = None) -> Report:
     LesnivaError
         What stands in the way; nothing half-written is left, and the next run goes on.
     """
+    # a worker of a cluster may stand in another folder
+    out = out.absolute()
     if isinstance(job, ForestPipeline):
         return monitor_forest(job, out, scheduler=scheduler)
     if isinstance(job, HarvestPipeline):

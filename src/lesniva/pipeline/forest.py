@@ -1,19 +1,18 @@
 """The forest journey: scenes → index → change → alerts."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import shapely
-import xarray as xr
 
 from lesniva import (
     alerts,
     aoi,
-    change,
     cube,
     execution,
     indices,
@@ -35,10 +34,10 @@ FOREST_RASTERS = {
     "first_anomaly": "first_anomaly",
     "last_normal": "last_normal",
     "confirmed_on": "confirmed",
-    "probability": "probability",
+    "probability": "percent",
     "magnitude": "magnitude",
 }
-"""Published layer → variable of `change.events`."""
+"""Published layer → array of `tasks.findings_block`."""
 
 
 LATE = np.timedelta64(30, "D")
@@ -62,11 +61,12 @@ def monitor_forest(job: ForestPipeline, out: Path, *, scheduler: str | None = No
         if not (learned or watched) and _is_published(job, book, out):
             report.nothing_new = True
             return report
+        findings = _findings(report, run_tasks, place, book)
         with stage(report, "alerts"):
-            found = _alerts(job, place, book)
+            found = _alerts(job, place, book, findings)
         ndvi = latest_ndvi(report, run_tasks, place, days)
         with stage(report, "publish"):
-            _publish(Shelf(job, report, place, days), book, found, ndvi)
+            _publish(Shelf(job, report, place, days), findings, found, ndvi)
         _remember(book, report.run_id, found, settings(job))
     return report
 
@@ -201,34 +201,52 @@ def _identity(job: ForestPipeline, place: Place, watching: tasks.Watching) -> di
     }
 
 
-def _monitored(
-    place: Place, grid: aoi.Grid, book: ledger.Ledger
-) -> Iterator[tuple[int, int, xr.Dataset]]:
-    """Row, column and monitor's findings of the blocks of a grid that have a state."""
-    known = ledger.seen(book)
+def _findings(
+    report: Report, run_tasks: execution.RunTasks, place: Place, book: ledger.Ledger
+) -> dict[str, Path]:
+    """Write what the monitor says of each block that has a state, into a file each."""
+    seen = ledger.seen(book)
+    work = {
+        block.key: {
+            "book": book,
+            "block": block,
+            "version": tasks.digest(sorted(seen[block.key].scenes), seen[block.key].last_day),
+        }
+        for block in place.blocks
+        if block.key in seen
+    }
+    if not work:
+        raise NoDataError(
+            "no block has a forest model: no scene could be used; see the warnings above"
+        )
+    return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
+
+
+def _of_grid(
+    place: Place, grid: aoi.Grid, findings: Mapping[str, Path], names: Sequence[str]
+) -> Iterator[tuple[int, int, dict[str, npt.NDArray[Any]]]]:
+    """Row, column and some findings of the blocks of a grid."""
     for block in place.blocks:
-        if block.grid_id == grid.id and block.key in known:
-            state = ledger.read_block(book, block.key)
-            yield *place.offset(block), change.events(state, halo=tasks.INSIDE)
+        if block.grid_id == grid.id and block.key in findings:
+            with np.load(findings[block.key]) as saved:
+                yield *place.offset(block), {name: saved[name] for name in names}
 
 
-def _alerts(job: ForestPipeline, place: Place, book: ledger.Ledger) -> alerts.Identified:
+def _alerts(
+    job: ForestPipeline, place: Place, book: ledger.Ledger, findings: Mapping[str, Path]
+) -> alerts.Identified:
     """Alerts of the whole area with their lasting ids, and what became of the former ones."""
     parts = []
     for grid in place.grids:
         pixels = [
-            alerts.changed_pixels(events, first_row=row, first_col=col)
-            for row, col, events in _monitored(place, grid, book)
+            alerts.changed_pixels(found, first_row=row, first_col=col)
+            for row, col, found in _of_grid(place, grid, findings, alerts.FINDINGS)
         ]
         if pixels:
             table = pd.concat(pixels, ignore_index=True)
             parts.append(
                 alerts.alerts(table, grid.id, grid.geobox, min_area_ha=job.alerts.min_area_ha)
             )
-    if not parts:
-        raise NoDataError(
-            "no block has a forest model: no scene could be used; see the warnings above"
-        )
     found = gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs="EPSG:4326")
     return alerts.identify(alerts.with_district(found, place.districts), _former(book, "alerts"))
 
@@ -271,7 +289,7 @@ def _is_published(job: ForestPipeline, book: ledger.Ledger, out: Path) -> bool:
 
 def _publish(
     shelf: Shelf,
-    book: ledger.Ledger,
+    findings: Mapping[str, Path],
     found: alerts.Identified,
     ndvi: dict[str, Path],
 ) -> None:
@@ -280,8 +298,8 @@ def _publish(
         for name, variable in FOREST_RASTERS.items():
             layer = publish.LAYERS[name]
             blocks = (
-                (row, col, publish.encode(layer, events[variable].values))
-                for row, col, events in _monitored(place, grid, book)
+                (row, col, publish.encode(layer, found_here[variable]))
+                for row, col, found_here in _of_grid(place, grid, findings, [variable])
             )
             put_raster(shelf, grid, name, layer, blocks)
         put_composite(shelf, grid, "ndvi", ndvi)

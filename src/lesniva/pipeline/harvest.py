@@ -180,7 +180,7 @@ def _publish(
     past = {
         name: pd.concat(
             [
-                getattr(each.history, part).reset_index().assign(crop=crop)
+                _with_index(getattr(each.history, part)).assign(crop=crop)
                 for crop, each in outlooks.items()
             ],
             ignore_index=True,
@@ -215,6 +215,11 @@ def _publish(
         report.words.append(f"{crop}: {_in_words(each)}")
         report.results[crop] = each.history.statement
     close(shelf)
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Make a named index a column; a nameless one says nothing."""
+    return frame.reset_index(drop=frame.index.name is None)
 
 
 def _in_words(outlook: Outlook) -> str:

@@ -27,9 +27,9 @@ def check(job: AnyPipeline) -> None:
         place_of(job)
     except LesnivaError as error:
         faults.append(str(error))
-    if isinstance(job.source, CatalogSource) and "://" not in job.source.href:
-        if not Path(job.source.href).exists():
-            faults.append(f"source.href {job.source.href} is not there")
+    href = job.source.href if isinstance(job.source, CatalogSource) else ""
+    if href and "://" not in href and not Path(href).exists():
+        faults.append(f"source.href {href} is not there")
     for key, path in _rasters(job).items():
         if not path.is_file():
             faults.append(f"{key} {path} is not there")
@@ -132,8 +132,8 @@ def pull(job: AnyPipeline, *, max_gb: float | None = None) -> str:
     """
     if mirror.archive_of(job) is None:
         raise InputError(
-            f"{job.name}: the source has no local archive to pull into: give source.archive a folder "
-            '(kinds "stac" and "sentinelhub")'
+            f"{job.name}: the source has no local archive to pull into: name a folder as "
+            'source.archive (kinds "stac" and "sentinelhub")'
         )
     place = place_of(job)
     return mirror.pull(job, place.area, place.grids, max_gb=max_gb)

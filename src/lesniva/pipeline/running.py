@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,14 +56,14 @@ class Report:
     def lines(self) -> list[str]:
         """Say in plain words what was done."""
         if self.nothing_new:
-            return [f"{self.job}: nothing new; {self.folder} is up to date"]
+            return [f"{self.job}: nothing new; {os.path.relpath(self.folder)} is up to date"]
         took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.stages.items())
         return [
             f"{self.job}:",
             *(f"  {line}" for line in self.words),
             *(f"  not done: {what}: {why}" for what, why in self.faults.items()),
             f"  time: {took}",
-            f"  results in {self.folder}",
+            f"  results in {os.path.relpath(self.folder)}",
         ]
 
 
