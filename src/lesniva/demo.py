@@ -13,7 +13,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from lesniva import aoi, config, pipeline, synthetic
+from lesniva import aoi, config, execution, pipeline, synthetic
 from lesniva.conventions import EQUAL_AREA_CRS, SYNTHETIC_NOTICE
 
 PARTS = ("forest", "harvest")
@@ -52,9 +52,10 @@ def run(folder: Path, *, scheduler: str | None = None) -> Iterator[str]:
     synthetic.write_farmland_archive(archive / "farmland", districts)
     written = time.monotonic() - started
     reports = {}
-    for part in PARTS:
-        job = config.read(folder / "pipelines" / f"demo-{part}.toml")
-        reports[part] = pipeline.run(job, folder / "out" / job.name, scheduler=scheduler)
+    with execution.engine(scheduler) as run_tasks:
+        for part in PARTS:
+            job = config.read(folder / "pipelines" / f"demo-{part}.toml")
+            reports[part] = pipeline.run(job, folder / "out" / job.name, run_tasks=run_tasks)
     yield SYNTHETIC_NOTICE
     yield ""
     yield from forest_in_words(archive / "forest", reports["forest"].folder)

@@ -13,6 +13,7 @@ which order; what happens to one block is in `lesniva.tasks`. `place` finds area
 
 from pathlib import Path
 
+from lesniva import execution
 from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
 from lesniva.pipeline.composite import composite
 from lesniva.pipeline.forest import monitor_forest
@@ -32,7 +33,13 @@ __all__ = [
 ]
 
 
-def run(job: AnyPipeline, out: Path, *, scheduler: str | None = None) -> Report:
+def run(
+    job: AnyPipeline,
+    out: Path,
+    *,
+    scheduler: str | None = None,
+    run_tasks: execution.RunTasks | None = None,
+) -> Report:
     """Run a job: the journey its file asks for.
 
     Parameters
@@ -43,6 +50,8 @@ def run(job: AnyPipeline, out: Path, *, scheduler: str | None = None) -> Report:
         Output folder; holds the job's state too, so that the next run goes on from here.
     scheduler
         Address of a Dask scheduler, or `execution.SYNCHRONOUS`; a local cluster when not given.
+    run_tasks
+        An `execution.engine` to use instead, when several jobs are run.
 
     Raises
     ------
@@ -51,8 +60,11 @@ def run(job: AnyPipeline, out: Path, *, scheduler: str | None = None) -> Report:
     """
     # a worker of a cluster may stand in another folder
     out = out.absolute()
+    if run_tasks is None:
+        with execution.engine(scheduler) as own:
+            return run(job, out, run_tasks=own)
     if isinstance(job, ForestPipeline):
-        return monitor_forest(job, out, scheduler=scheduler)
+        return monitor_forest(job, out, run_tasks)
     if isinstance(job, HarvestPipeline):
-        return forecast_harvest(job, out, scheduler=scheduler)
-    return composite(job, out, scheduler=scheduler)
+        return forecast_harvest(job, out, run_tasks)
+    return composite(job, out, run_tasks)

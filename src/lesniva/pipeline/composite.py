@@ -17,9 +17,9 @@ LATEST_DAYS = 60
 """How far back the latest NDVI looks for a clear observation."""
 
 
-def composite(job: CompositePipeline, out: Path, *, scheduler: str | None = None) -> Report:
+def composite(job: CompositePipeline, out: Path, run_tasks: execution.RunTasks) -> Report:
     """Put the clear observations of each period together: scenes → index → composite."""
-    with running(job, out) as report, execution.engine(scheduler) as run_tasks:
+    with running(job, out) as report:
         place, days = find(job, report)
         periods = composites.periods([day.date for day in days], job.composite.period)
         work: dict[str, dict[str, Any]] = {}

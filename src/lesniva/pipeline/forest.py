@@ -45,13 +45,13 @@ LATE = np.timedelta64(30, "D")
 history, unless it is older than this: then it is most likely a reprocessed copy of a known one."""
 
 
-def monitor_forest(job: ForestPipeline, out: Path, *, scheduler: str | None = None) -> Report:
+def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks) -> Report:
     """Watch the forests of an area: scenes → index → change → alerts.
 
     Incremental: only scenes that the ledger does not have are read. State and ledger become
     visible together, after the results are published.
     """
-    with running(job, out) as report, execution.engine(scheduler) as run_tasks:
+    with running(job, out) as report:
         place, days = find(job, report)
         days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = _watching(job, place, days)

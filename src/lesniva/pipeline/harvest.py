@@ -34,12 +34,12 @@ class Outlook:
     """Rows of `forecast.predict`."""
 
 
-def forecast_harvest(job: HarvestPipeline, out: Path, *, scheduler: str | None = None) -> Report:
+def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTasks) -> Report:
     """Forecast the harvest of an area: scenes → NDVI of districts → features → forecast.
 
     Incremental: a block's season is read again only when it has new scenes.
     """
-    with running(job, out) as report, execution.engine(scheduler) as run_tasks:
+    with running(job, out) as report:
         place, days = find(job, report)
         days = [day for day in days if day.date <= np.datetime64(job.harvest.cutoff)]
         cropland = _find_cropland(job, report, run_tasks, place, days)
