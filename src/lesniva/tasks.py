@@ -432,6 +432,8 @@ def cropland_block(
         return BlockReport(paths={"cropland": out})
     observed = observe(days, block.geobox, how, inside=inside)
     years = observed.dates.astype("datetime64[Y]")
+    if not observed.days:
+        return BlockReport(unreadable=observed.unreadable)
     ranges = [
         composites.percentile_range(observed.stack[years == year], low=0.1, high=0.9)
         for year in np.unique(years)
@@ -472,6 +474,8 @@ def season_block(
     observed = observe(days, block.geobox, how, inside=tilled)
     covers = {"cropland": tilled, **_split(observed, tilled, year)}
     sums = zonal.sums(zonal.zones(districts, block.geobox), observed.stack, observed.dates, covers)
+    if not observed.days:
+        return BlockReport(unreadable=observed.unreadable)
     out = _name_of(out, observed)
     with whole_file(out) as temporary:
         sums.to_parquet(temporary, index=False)
@@ -506,6 +510,8 @@ def composite_block(
     value, _ = composites.composite(
         observed.stack, np.arange(len(observed.days)), statistic=statistic
     )
+    if not observed.days:
+        return BlockReport(unreadable=observed.unreadable)
     out = _name_of(out, observed)
     _save(out, value)
     return BlockReport(len(observed.days), observed.unreadable, {"composite": out})
