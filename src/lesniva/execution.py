@@ -1,13 +1,19 @@
-"""Blocks run as Dask tasks: bounded in flight, retried, each failing alone and by name."""
+"""Blocks run as Dask tasks: bounded in flight, retried, each failing alone and by name.
+
+A worker that dies takes along all it had at hand, finished results too, and Dask cannot tell whose
+fault it was. So the tasks of dead workers are tried again at the end, one at a time with nothing
+else at work: what is killed then has killed its worker itself; all others finish.
+"""
 
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from lesniva.errors import EnvironmentFaultError, LesnivaError, SourceError
+from lesniva.errors import EnvironmentFaultError, InputError, LesnivaError, SourceError
 from lesniva.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -19,6 +25,22 @@ IN_FLIGHT_PER_WORKER = 3
 
 RETRIES = 2
 """Times a task is tried again after an exception that is no verdict on its input."""
+
+CONNECT_SECONDS = 20
+"""How long a scheduler may take to answer."""
+
+LOCAL_SETTINGS = {
+    # a worker that starts compiling kernels may keep the event loop waiting: no reason to warn
+    "distributed.admin.tick.limit": "60s",
+    # one task at a time on a worker, so that few die with it
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.allowed-failures": 1,
+    # a dead worker is started anew; LocalCluster would give up for good one that is just starting
+    # when this time is over, and with the last one all tasks would wait for ever
+    "distributed.deploy.lost-worker-timeout": "1 day",
+    "distributed.scheduler.no-workers-timeout": "10 minutes",
+}
+"""What a local cluster does differently from Dask's defaults."""
 
 SYNCHRONOUS = "synchronous"
 """In place of a scheduler's address: run in this process, one block after the other."""
@@ -51,8 +73,10 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
 
     Raises
     ------
+    InputError
+        The scheduler's address is none.
     SourceError
-        Nothing answers at the scheduler's address.
+        Nothing answers there.
     EnvironmentFaultError
         The local cluster does not start.
     """
@@ -67,7 +91,12 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
 
     with _local_cluster() if scheduler is None else nullcontext(scheduler) as address:
         try:
-            client = Client(address, timeout="20s")
+            client = Client(address, timeout=CONNECT_SECONDS)
+        except ValueError as error:
+            raise InputError(
+                f"--scheduler {scheduler} is no address of a Dask scheduler ({error}): "
+                "give one such as tcp://host:8786"
+            ) from error
         except (OSError, TimeoutError) as error:
             raise SourceError(
                 f"no Dask scheduler answers at {scheduler}: {error}; "
@@ -81,8 +110,7 @@ def _local_cluster() -> AbstractContextManager[Any]:
     import dask
     from distributed import LocalCluster
 
-    # a worker that starts compiling kernels may keep the event loop waiting: no reason to warn
-    dask.config.set({"distributed.admin.tick.limit": "60s"})
+    dask.config.set(LOCAL_SETTINGS)
     try:
         local: AbstractContextManager[Any] = LocalCluster(
             n_workers=os.cpu_count(),
@@ -147,7 +175,7 @@ def run_tasks(
     -------
     Outcome
         A task that raises an expected error fails at once; any other exception, and the death of a
-        worker, is tried again first. Nothing is raised for a failed task.
+        worker, is tried again first. Nothing is raised for a failed task, whatever it raised.
     """
     outcome: Outcome[Result] = Outcome()
     with progress(title, len(tasks)) as advance:
@@ -157,6 +185,7 @@ def run_tasks(
             else:
                 outcome.failures[key] = _one_line(error)
                 logger.warning("%s: %s failed: %s", title, key, outcome.failures[key])
+                logger.debug("%s: %s", title, key, exc_info=error)
             advance(1)
     return outcome
 
@@ -169,14 +198,49 @@ def _finished(
 ) -> Iterator[Finished]:
     if client is None:
         for key, arguments in tasks.items():
-            _, result, error = _attempt(key, function, arguments)
-            yield key, result, error
+            yield _here(key, function, arguments)
         return
+    from distributed import KilledWorker
+
+    workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    limit = max(1, workers) * IN_FLIGHT_PER_WORKER
+    suspects = {}
+    for key, result, error in _submitted(client, function, tasks, limit=limit):
+        if isinstance(error, KilledWorker):
+            suspects[key] = tasks[key]
+        else:
+            yield key, result, error
+    yield from _submitted(client, function, suspects, limit=1)
+
+
+def _here(key: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Finished:
+    """Run a task in this process, as often as Dask would."""
+    for _ in range(RETRIES):
+        try:
+            return _attempt(key, function, arguments)
+        except Exception as error:
+            logger.debug("%s is tried again", key, exc_info=error)
+    try:
+        return _attempt(key, function, arguments)
+    except Exception as error:  # noqa: BLE001 it fails alone, the others go on
+        return key, None, error
+
+
+def _submitted(
+    client: Any,
+    function: Callable[..., Any],
+    tasks: Mapping[str, Mapping[str, Any]],
+    *,
+    limit: int,
+) -> Iterator[Finished]:
+    """Submit tasks as others finish, so that at most `limit` are with the scheduler."""
     from distributed import as_completed
 
+    # a scheduler that other runs use too gives them the result of a key it knows already
+    call = uuid.uuid4().hex
     waiting = iter(tasks.items())
-    limit = max(1, len(client.scheduler_info(n_workers=-1)["workers"])) * IN_FLIGHT_PER_WORKER
-    running = as_completed(with_results=False)
+    running = as_completed()
+    names: dict[str, str] = {}
 
     def submit_next() -> None:
         for key, arguments in waiting:
@@ -185,7 +249,7 @@ def _finished(
                 key,
                 function,
                 arguments,
-                key=f"{function.__name__}-{key}",
+                key=f"{function.__name__}-{key}-{call}",
                 retries=RETRIES,
                 pure=False,
             )
@@ -193,15 +257,15 @@ def _finished(
             running.add(future)
             return
 
-    names: dict[str, str] = {}
     for _ in range(limit):
         submit_next()
     for future in running:
-        error = future.exception()
-        if error is None:
-            yield future.result()
-        else:
-            yield names[future.key], None, error
+        try:
+            finished: Finished = future.result()
+        except Exception as error:  # noqa: BLE001 a block fails alone, whatever it raised
+            finished = names[future.key], None, error
+        future.release()  # a result still held is made again when its worker dies
+        yield finished
         submit_next()
 
 
@@ -215,6 +279,6 @@ def _attempt(key: str, function: Callable[..., Any], arguments: Mapping[str, Any
 
 def _one_line(error: BaseException) -> str:
     if type(error).__name__ == "KilledWorker":
-        return "the worker died again and again on this block, probably for want of memory"
+        return "the worker died on this block, also when it ran alone, probably for want of memory"
     text = " ".join(str(error).split())
     return text if isinstance(error, LesnivaError) else f"{type(error).__name__}: {text}"
