@@ -39,6 +39,9 @@ LOCAL_SETTINGS = {
     # when this time is over, and with the last one all tasks would wait for ever
     "distributed.deploy.lost-worker-timeout": "1 day",
     "distributed.scheduler.no-workers-timeout": "10 minutes",
+    # no pages for whoever else is on this machine
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 """What a local cluster does differently from Dask's defaults."""
 
@@ -117,7 +120,9 @@ def _local_cluster() -> AbstractContextManager[Any]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            # its web server cannot be turned off: a free port, so that runs do not meet on 8787
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.ERROR,
         )
     except (OSError, TimeoutError, RuntimeError) as error:
