@@ -130,7 +130,7 @@ def test_derived_cropland_is_where_the_crops_were(archive, done):
         truth = file.read(1, window=window, boundless=True, fill_value=0)
     crops = synthetic.farmland.Crop
     sown = np.isin(truth, [crops.WINTER_WHEAT, crops.SPRING_BARLEY, crops.SUNFLOWER])
-    # nine scenes a season leave some fields unseen while they are bare; nothing else is taken for one
+    # nine scenes a season leave some fields unseen while bare; nothing else is taken for a field
     assert (told == 1)[sown].mean() > 0.7
     assert (truth[told == 1] != crops.NONE).mean() > 0.99
 
