@@ -57,6 +57,8 @@ class Outcome(Generic[Result]):
     """Task key → what the function returned."""
     failures: dict[str, str] = field(default_factory=dict)
     """Task key → one line that says why it failed."""
+    errors: dict[str, BaseException] = field(default_factory=dict)
+    """Task key → what it raised."""
 
 
 @contextmanager
@@ -189,6 +191,7 @@ def run_tasks(
                 outcome.results[key] = result
             else:
                 outcome.failures[key] = _one_line(error)
+                outcome.errors[key] = error
                 logger.warning("%s: %s failed: %s", title, key, outcome.failures[key])
                 logger.debug("%s: %s", title, key, exc_info=error)
             advance(1)

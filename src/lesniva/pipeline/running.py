@@ -15,7 +15,14 @@ import shapely
 
 from lesniva import aoi, execution, ledger, tasks
 from lesniva.config import Pipeline
-from lesniva.errors import DONE, PARTIAL, SourceError
+from lesniva.errors import (
+    DONE,
+    PARTIAL,
+    CredentialsError,
+    EnvironmentFaultError,
+    LesnivaError,
+    SourceError,
+)
 from lesniva.storage import sweep
 
 logger = logging.getLogger(__name__)
@@ -158,19 +165,28 @@ def _drop_stale(path: Path) -> None:
 
 
 def note(report: Report, done: execution.Outcome[tasks.BlockReport]) -> None:
-    """Take up what a set of tasks did; give up when nothing could be done at all.
+    """Take up what a set of tasks did; give up when going on makes no sense.
 
     Raises
     ------
+    EnvironmentFaultError, CredentialsError
+        A block met one: so would all others.
+    LesnivaError
+        Every block failed; of the kind of the first failure.
     SourceError
-        Every block failed, or no scene could be read.
+        No scene could be read.
     """
+    for error in done.errors.values():
+        if isinstance(error, EnvironmentFaultError | CredentialsError):
+            raise error
     report.faults |= done.failures
     for block in done.results.values():
         report.faults |= block.unreadable
     if done.failures and not done.results:
         first = next(iter(done.failures.values()))
-        raise SourceError(f"all {len(done.failures)} blocks failed, the first because: {first}")
+        error = next(iter(done.errors.values()))
+        kind = type(error) if isinstance(error, LesnivaError) else LesnivaError
+        raise kind(f"all {len(done.failures)} blocks failed, the first because: {first}")
     unreadable = {
         name: why for block in done.results.values() for name, why in block.unreadable.items()
     }
