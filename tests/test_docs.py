@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 import typer.main
 
 import lesniva
-from lesniva import cli, config, errors, publish
+from lesniva import cli, config, errors, pipeline, publish
 from lesniva.conventions import Status
 
 ROOT = Path(__file__).parents[1]
+PIPELINES = ROOT / "pipelines"
 PAGES = sorted(
     path
     for folder in (ROOT, ROOT / "docs", ROOT / "aoi")
@@ -162,7 +164,8 @@ def test_page_of_the_outputs_gives_the_type_and_missing_value_that_rasters_have(
 )
 def test_pages_list_every_exit_code_of_the_errors(name: str, row: str):
     text = (ROOT / name).read_text(encoding="utf-8")
-    told = {int(code) for code in re.findall(row, text, flags=re.MULTILINE)}
+    listed = text[text.index("Exit codes") :]
+    told = {int(code) for code in re.findall(row, listed, flags=re.MULTILINE)}
     kinds = [errors.LesnivaError, *errors.LesnivaError.__subclasses__()]
     known = {kind.exit_code for kind in kinds}
     assert told == known | {errors.DONE, errors.PARTIAL, INTERRUPTED}
@@ -193,9 +196,27 @@ def test_every_example_in_python_compiles_and_imports_what_is_there(name: str):
                         importlib.import_module(f"{step.module}.{alias.name}")
 
 
-def test_pipeline_file_of_the_readme_is_one(tmp_path):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    file = tmp_path / "my-forest.toml"
-    file.write_text(example)
-    assert config.read(file).journey == "forest"
+WHOLE = PIPELINES / "lipetsk-forest-earth-search.toml"
+"""What parts of a pipeline file in the pages are tried in."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_in_toml_is_a_pipeline_file_or_tables_that_fit_into_one(name: str, tmp_path):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for example in re.findall(r"^```toml\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        whole = WHOLE.read_text(encoding="utf-8")
+        for table in re.findall(r"^\[\w+\]$", example, flags=re.MULTILINE):
+            whole = re.sub(rf"^{re.escape(table)}\n(?:(?!\[).*\n)*", "", whole, flags=re.MULTILINE)
+        file = tmp_path / "example.toml"
+        file.write_text(example if "journey" in tomllib.loads(example) else whole + example)
+        config.read(file)
+
+
+@pytest.mark.parametrize("file", sorted(PIPELINES.glob("*.toml")), ids=lambda file: file.name)
+def test_every_pipeline_file_of_the_house_is_one(file: Path):
+    assert config.read(file).name == file.stem
+
+
+@pytest.mark.parametrize("file", sorted(PIPELINES.glob("lipetsk-*.toml")), ids=lambda f: f.name)
+def test_pipeline_files_for_real_scenes_name_only_files_that_are_in_the_house(file: Path):
+    pipeline.check(config.read(file))
