@@ -46,7 +46,11 @@ class Section(BaseModel):
     """A table of the pipeline file."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -171,6 +175,13 @@ class MonitorSection(Section):
     )
     """First and last day of the year that count: no snow, leaves out (25 April – 27 October)."""
 
+    @model_validator(mode="after")
+    def _season_in_order(self) -> Self:
+        first, last = self.season
+        if first > last:
+            raise ValueError(f"season {first} – {last} ends before it begins: swap the days")
+        return self
+
 
 class AlertSection(Section):
     """What becomes an alert."""
@@ -223,7 +234,9 @@ class HarvestSection(Section):
 class CompositeSection(Section):
     """What to put together."""
 
-    index: list[Literal["ndvi", "nbr", "ndmi", "ndre", "evi", "evi2", "crswir"]] = ["ndvi"]
+    index: Annotated[
+        list[Literal["ndvi", "nbr", "ndmi", "ndre", "evi", "evi2", "crswir"]], Field(min_length=1)
+    ] = ["ndvi"]
     """Indices."""
     period: Literal["day", "dekad", "month", "season", "all"] = "dekad"
     """One raster for each."""
@@ -312,7 +325,7 @@ def read(path: Path) -> AnyPipeline:
         with the path of its key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows write a mark in front
     except OSError as error:
         raise InputError(f"pipeline file {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
@@ -356,6 +369,8 @@ def _fault(detail: Mapping[str, Any]) -> str:
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _wrong_tag(where, found)
     message = str(detail["msg"]).removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        message = "may hold Latin letters, digits, - and _, at most 64"
     if kind == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where}: {message[0].lower()}{message[1:]} (found {found!r})"
@@ -373,7 +388,7 @@ def _did_you_mean(location: tuple[str | int, ...]) -> str:
     close = difflib.get_close_matches(str(location[-1]), siblings, n=1)
     if close:
         return f", did you mean {close[0]}?"
-    return f"; accepted here: {', '.join(siblings)}" if siblings else ""
+    return f" (accepted here: {', '.join(siblings)})" if siblings else ""
 
 
 def _keys_at(location: tuple[str | int, ...]) -> list[str]:

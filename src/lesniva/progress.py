@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,14 +66,16 @@ def _bar(title: str, total: int) -> Iterator[Advance]:
 def _log_lines(title: str, total: int) -> Iterator[Advance]:
     started = last = time.monotonic()
     done = 0
+    one_at_a_time = threading.Lock()
 
     def advance(steps: int) -> None:
         nonlocal done, last
-        done += steps
-        now = time.monotonic()
-        if now - last >= LOG_EVERY_SECONDS and done < total:
-            last = now
-            logger.info("%s: %d of %d", title, done, total)
+        with one_at_a_time:
+            done += steps
+            now = time.monotonic()
+            if now - last >= LOG_EVERY_SECONDS and done < total:
+                last = now
+                logger.info("%s: %d of %d", title, done, total)
 
     yield advance
     logger.info("%s: %d of %d in %.1f s", title, done, total, time.monotonic() - started)
