@@ -432,7 +432,7 @@ def test_an_alert_whose_best_former_self_is_taken_goes_on_as_the_next_best():
 PLACES = hnp.arrays(np.bool_, (5, 9), elements=st.booleans(), fill=st.nothing())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(runs=st.lists(PLACES, min_size=2, max_size=4))
 def test_whatever_happens_ids_are_unique_and_no_alert_vanishes_untold(runs):
     before = None
@@ -452,7 +452,7 @@ def test_whatever_happens_ids_are_unique_and_no_alert_vanishes_untold(runs):
         before = found.alerts
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(first=PLACES, second=PLACES)
 def test_the_same_run_again_tells_nothing(first, second):
     once = alerts.identify(

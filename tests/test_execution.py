@@ -298,14 +298,6 @@ def test_local_cluster_listens_on_loopback_only_and_shows_no_pages(local):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5)
 
 
-def test_a_second_local_cluster_does_not_get_in_the_way_of_the_first(local, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    with execution.cluster() as other:
-        for client in (local, other):
-            done = execution.run_tasks(client, square, {"a": {"n": 5}}, title="Both")
-            assert done.results == {"a": 25}
-
-
 @pytest.mark.parametrize("address", ["nonsense", "foo://host:1", "tcp://127.0.0.1:abc"])
 def test_what_is_no_address_is_the_users_mistake(address):
     message = rf"^--scheduler {address} is no address of a Dask scheduler .*tcp://host:8786$"
@@ -328,10 +320,16 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def test_no_worker_outlives_its_cluster(monkeypatch):
+@pytest.mark.slow
+def test_second_local_cluster_leaves_the_first_alone_and_takes_its_workers_along(
+    local, monkeypatch
+):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    with execution.cluster() as client:
-        worker = execution.run_tasks(client, where, {"a": {"n": 1}}, title="Where").results["a"]
+    with execution.cluster() as other:
+        for client in (local, other):
+            done = execution.run_tasks(client, square, {"a": {"n": 5}}, title="Both")
+            assert done.results == {"a": 25}
+        worker = execution.run_tasks(other, where, {"a": {"n": 1}}, title="Where").results["a"]
         assert is_alive(worker)
     deadline = time.monotonic() + 10
     while is_alive(worker) and time.monotonic() < deadline:
