@@ -19,7 +19,7 @@ def state(version: int) -> xr.Dataset:
 
 def seen(version: int) -> Seen:
     scenes = frozenset(f"scene-{number}" for number in range(version + 1))
-    return Seen(scenes, np.datetime64("2023-01-01") + version)
+    return Seen(scenes, np.datetime64("2023-01-01") + np.timedelta64(version, "D"))
 
 
 def write(book: Ledger, version: int, *keys: str) -> None:

@@ -469,7 +469,7 @@ def test_loaded_reflectance_is_float32_with_nan(cube):
 
 
 def test_loaded_cube_has_rising_time_falling_y_and_its_place(cube):
-    assert (np.diff(cube["time"].values) > np.timedelta64(0)).all()
+    assert (np.diff(cube["time"].values) > np.timedelta64(0, "ns")).all()
     assert (np.diff(cube["y"].values) == -10).all()
     assert (np.diff(cube["x"].values) == 10).all()
     assert cube["x"].values[0] == WEST + 5

@@ -175,7 +175,7 @@ def to_day_number(dates: npt.ArrayLike) -> npt.NDArray[np.uint16]:
 def from_day_number(number: npt.ArrayLike) -> npt.NDArray[np.datetime64]:
     """Dates of day numbers; 0 becomes NaT."""
     days = np.asarray(number, dtype=np.int64)
-    return np.where(days == 0, np.datetime64("NaT", "D"), EPOCH + days)
+    return np.where(days == 0, np.datetime64("NaT", "D"), EPOCH + days.astype("timedelta64[D]"))
 
 
 def cutoff_date(year: int, cutoff: str) -> np.datetime64:

@@ -39,9 +39,9 @@ N_STRATA = len(change.AMPLITUDE_EDGES) + 1
 COUNTS = {
     "residuals": ("time", "stratum", "residual_bin"),
     "z": ("time", "stratum", "z_bin"),
-    "sigma": ("stratum", "sigma_bin"),
+    "sigma": ("time", "stratum", "sigma_bin"),
 }
-"""Statistics of `change.scene_residuals` and their dims."""
+"""Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
 
 OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share")
 """Columns of the corrections that are the same for all strata of a scene."""
@@ -87,8 +87,14 @@ class Observations:
     days: tuple[cube.SolarDay, ...]
     """The slices."""
     unreadable: Mapping[str, str]
-    covered: npt.NDArray[np.bool_]
-    """(y, x) True where any scene has data, clear or not."""
+    reached: npt.NDArray[np.uint8]
+    """(time, n) packed bits: the pixels where a slice has data, clear or not."""
+
+    def covered(self, place: int | None = None) -> npt.NDArray[np.bool_]:
+        """(y, x) True where a slice, or any slice, has data."""
+        bits = np.bitwise_or.reduce(self.reached) if place is None else self.reached[place]
+        height, width = self.stack.shape[1:]
+        return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
 
     @property
     def dates(self) -> npt.NDArray[np.datetime64]:
@@ -122,7 +128,7 @@ def observe(
         Days whose scenes cannot be read are left out and named.
     """
     stack = np.empty((len(days), *geobox.shape), dtype=np.int16)
-    covered = np.zeros(geobox.shape, dtype=bool)
+    reached = np.zeros((len(days), -(-stack[:1].size // 8)), dtype=np.uint8)
 
     def one(place: int) -> str | None:
         try:
@@ -130,7 +136,7 @@ def observe(
         except UnreadableSceneError as error:
             return str(error)
         indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
-        covered[bands["scl"] != Scl.NO_DATA] = True
+        reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         return None
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -143,7 +149,9 @@ def observe(
         for name in day.ids
     }
     seen = tuple(day for day, good in zip(days, readable, strict=True) if good)
-    return Observations(stack if readable.all() else stack[readable], seen, unreadable, covered)
+    if not readable.all():
+        stack, reached = stack[readable], reached[readable]
+    return Observations(stack, seen, unreadable, reached)
 
 
 def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
@@ -316,15 +324,9 @@ def _save_observed(
 ) -> Path:
     """Keep a stack for the second half of the work, with what its scenes say all together."""
     strata = change.amplitude_strata(change.seasonal_amplitude(model))
-    inner = {"time": slice(None), **INSIDE}
-    counts = change.scene_residuals(
-        model.isel(INSIDE),
-        _labelled(observed.stack).isel(inner),
-        observed.dates,
-        strata.isel(INSIDE),
-        n_strata=N_STRATA,
-        decrease=indices.INDICES[watching.how.index].falls_with_damage,
-    )
+    counts = [
+        _count(observed, place, model, strata, watching) for place in range(len(observed.days))
+    ]
     scenes = [name for day in observed.days for name in day.ids]
     out = _name_of(out, observed)
     with whole_file(out) as temporary:
@@ -335,10 +337,38 @@ def _save_observed(
             scenes=np.array(scenes, dtype=np.str_),
             strata=strata.values,
             watched=watched,
-            covered=observed.covered,
-            **{f"count_{name}": counts[name].values for name in COUNTS},  # type: ignore[arg-type]
+            covered=observed.covered(),
+            **{  # type: ignore[arg-type]
+                f"count_{name}": np.stack([of_date[name] for of_date in counts]) for name in COUNTS
+            },
         )
     return out
+
+
+def _count(
+    observed: Observations,
+    place: int,
+    model: xr.Dataset,
+    strata: xr.DataArray,
+    watching: Watching,
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Count how one scene departs from the model, over the forest that the scene reaches.
+
+    Only that forest: else the sums over all blocks would depend on how the area is cut.
+    """
+    counts = change.scene_residuals(
+        model.isel(INSIDE),
+        _labelled(observed.stack[place : place + 1, HALO:-HALO, HALO:-HALO]),
+        observed.dates[place : place + 1],
+        strata.isel(INSIDE),
+        n_strata=N_STRATA,
+        decrease=indices.INDICES[watching.how.index].falls_with_damage,
+        exclude=_plane(~observed.covered(place)).isel(INSIDE),
+    )
+    return {
+        name: np.squeeze(counts[name].values, 0) if name != "sigma" else counts[name].values
+        for name in COUNTS
+    }
 
 
 def corrections(paths: Iterable[Path], *, decrease: bool, gate: bool) -> pd.DataFrame:
@@ -365,9 +395,8 @@ def corrections(paths: Iterable[Path], *, decrease: bool, gate: bool) -> pd.Data
             counts = {name: saved[f"count_{name}"] for name in COUNTS}
         for place, date in enumerate(dates):
             of_date = total.setdefault(date, {})
-            for name, dims in COUNTS.items():
-                mine = counts[name][place] if "time" in dims else counts[name]
-                of_date[name] = of_date.get(name, 0) + mine
+            for name in COUNTS:
+                of_date[name] = of_date.get(name, 0) + counts[name][place]
     tables = [
         change.correction(_statistics(date, counts, decrease=decrease), gate=gate).to_dataframe(
             dim_order=["time", "stratum"]
@@ -382,7 +411,8 @@ def _statistics(
 ) -> xr.Dataset:
     """Label the counts of one scene over the whole area as `change.correction` wants them."""
     variables = {
-        name: (dims, counts[name][np.newaxis] if "time" in dims else counts[name])
+        # `change.correction` takes the noise for all scenes at once
+        name: (dims[1:], counts[name]) if name == "sigma" else (dims, counts[name][np.newaxis])
         for name, dims in COUNTS.items()
     }
     time = np.array([date], dtype="datetime64[ns]")

@@ -42,7 +42,7 @@ def bands_of(job: AnyPipeline) -> tuple[str, ...]:
 
 def pull(
     job: AnyPipeline, area: aoi.Area, grids: Sequence[aoi.Grid], *, max_gb: float | None = None
-) -> str:
+) -> mirroring.Pulled:
     """Bring what a job needs into its local archive; only what is missing is asked for.
 
     Parameters
@@ -56,8 +56,8 @@ def pull(
 
     Returns
     -------
-    str
-        One line that says what was done.
+    Pulled
+        Counts of acquisitions.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def pull(
     source = job.source
     if isinstance(source, SentinelHubSource):
         service, wanted = _requests(job, source, area, grids)
-        done = process.pull(
+        return process.pull(
             service,
             wanted,
             source.archive,
@@ -77,20 +77,22 @@ def pull(
             max_units=source.max_units,
             max_gb=max_gb or source.max_gb,
         )
-    else:
-        assert isinstance(source, StacSource)  # noqa: S101 `archive_of` has said so
-        assert source.archive is not None  # noqa: S101
-        items = _search(job, source, area)
-        done = mirroring.pull(
-            items,
-            source.archive,
-            area=area.outline,
-            bands=bands_of(job),
-            max_gb=max_gb or source.max_gb,
-            options=sources.gdal_env(source.href),
-        )
+    assert isinstance(source, StacSource)  # noqa: S101 `archive_of` has said so
+    assert source.archive is not None  # noqa: S101
+    return mirroring.pull(
+        search(job, source, area),
+        source.archive,
+        area=area.outline,
+        bands=bands_of(job),
+        max_gb=max_gb or source.max_gb,
+        options=sources.gdal_env(source.href),
+    )
+
+
+def in_words(archive: Path, done: mirroring.Pulled) -> str:
+    """Say what a pull did."""
     return (
-        f"{source.archive}: {done.fetched} acquisitions fetched ({done.bytes / 1e6:.1f} MB), "
+        f"{archive}: {done.fetched} acquisitions fetched ({done.bytes / 1e6:.1f} MB), "
         f"{done.known} were there, {done.empty} have no pixel here, {done.failed} failed, "
         f"{done.left} left out for want of room"
     )
@@ -134,6 +136,7 @@ def _query(job: Pipeline, area: aoi.Area) -> Query:
     )
 
 
-def _search(job: Pipeline, source: StacSource, area: aoi.Area) -> list[pystac.Item]:
+def search(job: Pipeline, source: StacSource, area: aoi.Area) -> list[pystac.Item]:
+    """Ask the API, whatever the local archive has."""
     asked = source.model_dump(exclude={"archive", "max_gb"}, exclude_none=True)
     return sources.search(**asked, area=area.outline, start=job.period.start, end=job.period.end)

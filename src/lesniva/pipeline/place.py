@@ -1,6 +1,5 @@
 """Where and what: the area with its blocks, the scenes over them, and the bands to read."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,8 @@ from lesniva.errors import InputError
 from lesniva.pipeline import mirror
 from lesniva.pipeline.running import Report, stage
 
-logger = logging.getLogger(__name__)
+CATALOG = "catalog.json"
+"""Where a local archive lists its scenes."""
 
 AUTO_INDICES = ("nbr", "ndmi", "ndvi")
 """What ``index = "auto"`` tries, best first: removal of canopy shows most in NBR."""
@@ -91,22 +91,14 @@ def place_of(job: Pipeline) -> Place:
     return Place(area, tuple(grids), tuple(blocks), access)
 
 
-def search(job: AnyPipeline, place: Place) -> list[pystac.Item]:
-    """Scenes of a job, rising in time; a source with a local archive is mirrored there first."""
-    archive = mirror.archive_of(job)
-    if archive is not None:
-        logger.info(mirror.pull(job, place.area, place.grids))
-    return known(job, place)
-
-
 def known(job: AnyPipeline, place: Place) -> list[pystac.Item]:
     """Scenes of a job as its source, or its local archive, lists them now."""
     archive = mirror.archive_of(job)
     asked = job.source.model_dump(
         include={"kind", "href", "collection", *Filters.model_fields}, exclude_none=True
     )
-    if archive is not None:
-        asked |= {"kind": "catalog", "href": str(archive / "catalog.json")}
+    if archive is not None and (archive / CATALOG).exists():
+        asked |= {"kind": "catalog", "href": str(archive / CATALOG)}
         asked.pop("collection", None)
     return sources.search(
         **asked, area=place.area.outline, start=job.period.start, end=job.period.end
@@ -118,7 +110,13 @@ def find(job: AnyPipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
     with stage(report, "area"):
         place = place_of(job)
     with stage(report, "search"):
-        items = search(job, place)
+        archive = mirror.archive_of(job)
+        if archive is not None:
+            pulled = mirror.pull(job, place.area, place.grids)
+            report.words.append(mirror.in_words(archive, pulled))
+            if pulled.failed or pulled.left:
+                report.faults[str(archive)] = report.words[-1]
+        items = known(job, place)
         days = cube.solar_days(items, {item.id: sources.assets(item) for item in items})
     report.synthetic = any(item.properties.get("lesniva:synthetic") for item in items)
     report.results |= {

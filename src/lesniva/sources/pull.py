@@ -216,7 +216,7 @@ def _collect(
     except SourceError as error:
         on_skipped(Skipped(one.id, str(error)))
         total = replace(total, failed=total.failed + 1)
-        if total.failed >= HOPELESS and not (total.fetched or total.empty):
+        if total.failed >= HOPELESS and not (total.fetched or total.known or total.empty):
             raise SourceError(
                 f"none of the first {total.failed} scenes could be fetched, the last because "
                 f"{error}"
