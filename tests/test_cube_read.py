@@ -309,20 +309,18 @@ def test_classes_get_no_offset(tmp_path):
 
 def test_halves_of_a_datastrip_make_a_whole(tmp_path, truth):
     geobox = grid(SIZE, SIZE)
-    whole = truth.copy()
-    for name, rows in (("north", np.s_[:40]), ("south", np.s_[36:])):
-        half = np.zeros_like(whole)
-        half[rows] = whole[rows]
-        write_tif(tmp_path / f"{name}.tif", half, geobox)
-    scenes = [
-        scene_of(
-            {"red": tmp_path / f"{name}.tif"},
-            name=name,
-            footprint=outline(geobox[rows]),
-        )
-        for name, rows in (("north", np.s_[:40, :]), ("south", np.s_[36:, :]))
-    ]
-    np.testing.assert_array_equal(read_day(day_of(*scenes), geobox, ["red"])["red"], whole)
+    whole = {"red": truth, "scl": (1 + truth % 11).astype(np.uint8)}
+    scenes = []
+    for name, rows in (("north", np.s_[:40, :]), ("south", np.s_[36:, :])):
+        halves = {band: np.zeros_like(values) for band, values in whole.items()}
+        for band, values in whole.items():
+            halves[band][rows] = values[rows]
+        bands = {band: (half, geobox) for band, half in halves.items()}
+        ground = outline(geobox[rows])
+        scenes.append(write_scene(tmp_path, bands, name=name, footprint=ground))
+    found = read_day(day_of(*scenes), geobox, ["red", "scl"])
+    for band, values in whole.items():
+        np.testing.assert_array_equal(found[band], values)
 
 
 def test_superseded_copy_is_not_even_opened(tmp_path, truth):
