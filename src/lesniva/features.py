@@ -427,8 +427,8 @@ def _dekad(date: Any) -> Any:
 def _mid_days(year: int, count: int, cutoff: str) -> npt.NDArray[np.datetime64]:
     """Middle day of each dekad from 1 September on; the last one not after the cut-off."""
     number = np.arange(count)
-    month = np.datetime64(f"{year - 1}-09", "M") + np.timedelta64(number // 3, "M")
-    days = month.astype("datetime64[D]") + (4 + 10 * (number % 3))
+    month = np.datetime64(f"{year - 1}-09", "M") + (number // 3).astype("timedelta64[M]")
+    days = month.astype("datetime64[D]") + (4 + 10 * (number % 3)).astype("timedelta64[D]")
     return np.minimum(days, cutoff_date(year, cutoff))
 
 
