@@ -428,7 +428,9 @@ def _mid_days(year: int, count: int, cutoff: str) -> npt.NDArray[np.datetime64]:
     """Middle day of each dekad from 1 September on; the last one not after the cut-off."""
     number = np.arange(count)
     month = np.datetime64(f"{year - 1}-09", "M") + (number // 3).astype("timedelta64[M]")
-    days = month.astype("datetime64[D]") + (4 + 10 * (number % 3)).astype("timedelta64[D]")
+    days: npt.NDArray[np.datetime64] = month.astype("datetime64[D]") + (
+        4 + 10 * (number % 3)
+    ).astype("timedelta64[D]")
     return np.minimum(days, cutoff_date(year, cutoff))
 
 
