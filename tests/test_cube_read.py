@@ -490,6 +490,12 @@ def test_loaded_cube_can_be_stored_and_read_again(cube, tmp_path):
         np.testing.assert_array_equal(again["time"].values, cube["time"].values)
 
 
+def test_no_days_make_a_cube_without_time():
+    cube = load([], grid(6, 5), ["red", "scl"])
+    assert dict(cube.sizes) == {"time": 0, "y": 6, "x": 5}
+    assert (cube["red"].dtype, cube["scl"].dtype) == (np.float32, np.uint8)
+
+
 def test_one_unreadable_scene_stops_a_load_by_name(scene, tmp_path):
     gone = scene_of(
         {"red": tmp_path / "gone.tif"}, name="gone", when=datetime(2022, 1, 1, 8, tzinfo=UTC)

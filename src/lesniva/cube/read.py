@@ -164,7 +164,10 @@ def load(
     time = np.array([day.date for day in days], dtype="datetime64[ns]")
     variables = {}
     for band in bands:
-        stack = np.stack([bands_of_day[band] for bands_of_day in slices])
+        empty = _empty(band, geobox)[np.newaxis][:0]
+        stack = np.concatenate(
+            [empty, *(bands_of_day[band][np.newaxis] for bands_of_day in slices)]
+        )
         if band == "scl":
             variables[band] = (("time", "y", "x"), stack, _scl_attrs())
         else:
