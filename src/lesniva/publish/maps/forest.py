@@ -104,7 +104,7 @@ def forest_map(
     if not pieces:
         raise ValueError("a forest map was asked for without NDVI; give at least one raster")
     crs = ground.projection(pieces)
-    shapes = ground.present(districts).to_crs(crs)
+    shapes = districts[districts.geometry.notna()].to_crs(crs)
     found = _with_looks(alerts.to_crs(crs), language)
     wanted = west, south, east, north = ground.extent(pieces, crs, shapes, found)
     high = float(np.clip(MAP_WIDTH * (north - south) / (east - west), 6.0, 8.0))
@@ -185,7 +185,11 @@ def _draw_alerts(ax: "Axes", found: gpd.GeoDataFrame) -> None:
     size = SMALLEST_ALERT * (CROWDED if len(found) >= CROWD else 1)
     small = np.sqrt(found.area) < size * ground.point(ax)
     large, dots = found[~small], found[small]
-    look = {"facecolors": large["face"], "edgecolors": large["edge"], "linewidths": large["rim"]}
+    look: dict[str, Any] = {
+        "facecolors": large["face"],
+        "edgecolors": large["edge"],
+        "linewidths": large["rim"],
+    }
     ground.fill(ax, large.geometry, facecolors="none", edgecolors="white", linewidths=2.6)
     ground.fill(ax, large.geometry, **look)
     places = dots.centroid
@@ -199,10 +203,10 @@ def _largest(found: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _number_largest(ax: "Axes", found: gpd.GeoDataFrame) -> list[shapely.Polygon]:
     """Write numbers beside the largest alerts, inside the frame; give their boxes."""
-    look = {"size": 10, "weight": "bold", "path_effects": ground.halo()}
+    look: dict[str, Any] = {"size": 10, "weight": "bold", "path_effects": ground.halo()}
     gap = ground.point(ax)
-    corners = _largest(found).bounds[["maxx", "maxy"]].to_numpy() + [3 * gap, gap]
-    corners = np.minimum(corners, np.array(ground.view(ax))[2:] - [20 * gap, 12 * gap])
+    corners = _largest(found).bounds[["maxx", "maxy"]].to_numpy() + gap * np.array([3, 1])
+    corners = np.minimum(corners, np.array(ground.view(ax))[2:] - gap * np.array([20, 12]))
     return [
         ground.text_box(ax, ax.text(x, y, str(rank), **look))
         for rank, (x, y) in enumerate(corners, start=1)
@@ -236,7 +240,13 @@ def _draw_legend(
         for (_, label, colour), ha in sums.items()
     ]
     if handles:
-        dot = {"marker": "o", "mec": page.INK, "mew": 0.5, "ms": SMALLEST_ALERT, "lw": 0}
+        dot: dict[str, Any] = {
+            "marker": "o",
+            "mec": page.INK,
+            "mew": 0.5,
+            "ms": SMALLEST_ALERT,
+            "lw": 0,
+        }
         handles += [
             Patch(fc="#b0b0b0", ec=page.INK, lw=0.7, label=words.say("confirmed", language)),
             Patch(fc="white", ec="#707070", lw=1.5, label=words.say("unconfirmed", language)),
@@ -260,42 +270,45 @@ def _draw_legend(
     page.write(figure, COLUMN, y, words.say("background", language), weight="bold")
     scale = page.axes(figure, COLUMN, y - 0.25, page.RIGHT - COLUMN, 0.12)
     bar = figure.colorbar(image, scale, orientation="horizontal", extendfrac="auto")
-    bar.set_ticks(image.norm.boundaries, labels=[])
+    classes = np.linspace(*ground.GROUND_RANGE, len(ground.GROUND) - 1)
+    bar.set_ticks(list(classes), labels=[words.number(each, 1, language) for each in classes])
+    bar.outline.set_linewidth(0)
+    return y - 0.45
+
+
 def _draw_bars(figure: "Figure", found: gpd.GeoDataFrame, y: float, language: Language) -> None:
     """Draw hectares by month (by year where that is too long) in the colours of the map."""
-    span = found["month"].max() - found["month"].min()
+    span = int(found["month"].max() - found["month"].min())
     step = 1 if span < MAX_BARS else 12
-    write(figure, COLUMN, y, word("by_month" if step == 1 else "by_year", language), weight="bold")
-    ax = add_axes(figure, COLUMN + 0.28, y - 1.35, RIGHT - COLUMN - 0.3, 1.2)
-    sums = found.groupby([~found["sure"], found["month"] // step, "colour"])["area_ha"].sum()
-    base: dict[int, float] = {}
-    for (unsure, bar, colour), ha in sums.items():
-        look = {**_look(colour, sure=not unsure), "linewidth": 1.0 if unsure else 0.4}
-        ax.bar(bar, ha, bottom=base.get(bar, 0.0), width=0.8, **look)
-        base[bar] = base.get(bar, 0.0) + ha
-    first, last = min(base), max(*base, min(base) + 5)
+    heading = words.say("by_month" if step == 1 else "by_year", language)
+    page.write(figure, COLUMN, y, heading, weight="bold")
+    ax = page.axes(figure, COLUMN + 0.28, y - 1.35, page.RIGHT - COLUMN - 0.3, 1.2)
+    keys = ["bar", "open", "face", "edge", "rim"]
+    bars = found.assign(bar=found["month"] // step, open=~found["sure"])
+    bars = bars.groupby(keys, as_index=False)["area_ha"].sum()
+    below = bars.groupby("bar")["area_ha"].cumsum() - bars["area_ha"]
+    look = {"color": bars["face"], "edgecolor": bars["edge"], "linewidth": 0.6 * bars["rim"]}
+    ax.bar(bars["bar"], bars["area_ha"], bottom=below, **look)
+    first, last = bars["bar"].min(), max(bars["bar"].max(), bars["bar"].min() + 5)
     ax.set_xlim(first - 0.8, last + 0.8)
     every = math.ceil(span / 60) if step == 12 else 3 if span < MAX_BARS / 2 else 6
-    start = first if step == 12 else math.ceil(first / every) * every
-    ticks = range(start, last + 1, every)
-    ax.set_xticks(ticks, [_tick(tick, start, step, language) for tick in ticks])
+    ticks = range(first + -first % every, last + 1, every)
+    labels = [str(tick) if step == 12 else MONTHS[language][tick % 12] for tick in ticks]
+    if step == 1:
+        # The year stands under the first month and under each January.
+        for place, tick in enumerate(ticks):
+            labels[place] += f"\n{tick // 12}" if place == 0 or tick % 12 == 0 else ""
+    ax.set_xticks(ticks, labels)
     ax.grid(axis="y", color="#e0e0e0", linewidth=0.6)
     ax.locator_params(axis="y", nbins=4)
 
 
-def _tick(bar: int, start: int, step: int, language: Language) -> str:
-    if step == 12:
-        return str(bar)
-    name = MONTHS[language][bar % 12]
-    return f"{name}\n{bar // 12}" if bar == start or bar % 12 == 0 else name
-
-
 def _list_largest(figure: "Figure", found: gpd.GeoDataFrame, y: float, language: Language) -> None:
-    write(figure, COLUMN, y, word("largest", language), weight="bold")
+    page.write(figure, COLUMN, y, words.say("largest", language), weight="bold")
     for rank, row in enumerate(_largest(found).itertuples(), start=1):
         y -= 0.2
-        write(figure, COLUMN, y, str(rank), weight="bold")
-        write(figure, COLUMN + 0.17, y, hectares(row.area_ha, 1, language))
-        write(figure, COLUMN + 0.82, y, short_name(getattr(row, f"district_{language}")))
-        look = _look(row.colour, sure=row.sure)
-        add_box(figure, RIGHT - 0.22, y - 0.06, 0.2, 0.12, **look)
+        page.write(figure, COLUMN, y, str(rank), weight="bold")
+        page.write(figure, COLUMN + 0.17, y, words.hectares(row.area_ha, 1, language))
+        page.write(figure, COLUMN + 0.82, y, words.short(getattr(row, f"district_{language}")))
+        look = {"facecolor": row.face, "edgecolor": row.edge, "linewidth": row.rim}
+        page.box(figure, page.RIGHT - 0.22, y - 0.06, 0.2, 0.12, **look)

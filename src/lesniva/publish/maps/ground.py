@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
-    from matplotlib.path import Path as Outline
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north, in the units of the map."""
@@ -207,34 +206,22 @@ def demand(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> None:
         raise ValueError(f"{name} have no CRS; call set_crs() before")
 
 
-def present(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Rows that have a shape."""
-    return frame[~(frame.geometry.isna() | frame.geometry.is_empty)].reset_index(drop=True)
-
-
-def simple(ax: "Axes", shapes: gpd.GeoSeries) -> gpd.GeoSeries:
-    """Leave out detail finer than a third of a point: it is not seen, only paid for."""
-    return shapes.simplify(0.3 * point(ax))
-
-
 def fill(ax: "Axes", shapes: Iterable[shapely.Geometry], **look: Any) -> None:
     """Draw polygons with matplotlib's face and edge colours, one each or one for all."""
     from matplotlib.collections import PathCollection
-
-    # The rim of a hole three points wide would hide the hole and much beside it.
-    paths = [_outline(shape, smallest_hole=(3 * point(ax)) ** 2) for shape in shapes]
-    ax.add_collection(PathCollection(paths, **look), autolim=False)
-
-
-def _outline(shape: shapely.Geometry, *, smallest_hole: float) -> "Outline":
     from matplotlib.path import Path as Outline
 
-    # Where rings turn the same way the renderer fills the holes, too.
-    rings = shapely.get_rings(shapely.get_parts(shapely.orient_polygons(shape)))
-    large = shapely.area(shapely.polygons(rings)) >= smallest_hole
-    wanted = rings[shapely.is_ccw(rings) | large]
-    parts = [Outline(shapely.get_coordinates(ring), closed=True) for ring in wanted]
-    return Outline.make_compound_path(*parts)
+    paths = []
+    # Detail finer than a third of a point is not seen, only paid for.
+    for shape in shapely.simplify(list(shapes), 0.3 * point(ax)):
+        # Where rings turn the same way the renderer fills the holes, too.
+        rings = shapely.get_rings(shapely.get_parts(shapely.orient_polygons(shape)))
+        # The rim of a hole three points wide would hide the hole and much beside it.
+        large = shapely.area(shapely.polygons(rings)) >= (3 * point(ax)) ** 2
+        wanted = rings[shapely.is_ccw(rings) | large]
+        parts = [Outline(shapely.get_coordinates(ring), closed=True) for ring in wanted]
+        paths.append(Outline.make_compound_path(*parts))
+    ax.add_collection(PathCollection(paths, **look), autolim=False)
 
 
 def outlines(ax: "Axes", districts: gpd.GeoDataFrame) -> None:
@@ -243,9 +230,8 @@ def outlines(ax: "Axes", districts: gpd.GeoDataFrame) -> None:
         return
     outside = shapely.box(*view(ax)).difference(districts.make_valid().union_all())
     fill(ax, [outside], facecolors="white", alpha=0.65, linewidths=0)
-    lines = simple(ax, districts.geometry)
-    fill(ax, lines, facecolors="none", edgecolors="white", linewidths=2.2, alpha=0.6)
-    fill(ax, lines, facecolors="none", edgecolors="#4d4d4d", linewidths=0.8)
+    fill(ax, districts.geometry, facecolors="none", edgecolors="white", linewidths=2.2, alpha=0.6)
+    fill(ax, districts.geometry, facecolors="none", edgecolors="#4d4d4d", linewidths=0.8)
 
 
 def halo() -> list[Any]:

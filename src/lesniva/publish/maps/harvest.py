@@ -1,28 +1,16 @@
 """The forecast of each crop: map, districts with their intervals, error in past years."""
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 
 from lesniva.publish.fields import Language
-from lesniva.publish.maps.ground import add_map, equal_area
-from lesniva.publish.maps.page import (
-    GREY,
-    INK,
-    MARGIN,
-    RIGHT,
-    WARNING,
-    add_axes,
-    add_box,
-    page,
-    write,
-)
-from lesniva.publish.maps.shapes import approximate, demand, fill, present, simple, write_inside
-from lesniva.publish.maps.words import count, crop_name, day, number, short_name, translated, word
+from lesniva.publish.maps import ground, page, words
 from lesniva.publish.qgis import YIELD_COLOURS
 
 if TYPE_CHECKING:
@@ -33,11 +21,10 @@ SKILL = "#e3eefa"
 FORECAST_COLOUR = "#08519c"
 PLAIN_COLOUR = "#a9a9a9"
 
-CHART = 3.3
-"""Left edge of the names beside the intervals."""
+SMALL: dict[str, Any] = {"size": 7.5, "color": page.GREY}
 
-ERRORS = 6.65
-"""Left edge of the errors in past years."""
+Body = tuple[float, float]
+"""Top and bottom of the charts of a crop, in inches from below."""
 
 PLAIN = ("mean", "mean5", "last", "own_trend", "pooled_trend")
 """Forecasters that know past yields only."""
@@ -83,118 +70,108 @@ def harvest_map(
         The picture cannot be written.
     """
     needed = ("adm_id", f"name_{language}", "crop", "year", "cutoff", "yield_t_ha")
-    demand(forecast, "forecast", (*needed, "q10_t_ha", "q90_t_ha", "skill", "note"))
-    demand(districts, "districts", ("adm_id",))
-    demand(skill, "skill", ("crop", "forecaster", "nrmse"))
+    ground.demand(forecast, "forecast", (*needed, "q10_t_ha", "q90_t_ha", "skill", "note"))
+    ground.demand(districts, "districts", ("adm_id",))
+    ground.demand(skill, "skill", ("crop", "forecaster", "nrmse"))
     known = pd.DataFrame(forecast.dropna(subset=["yield_t_ha"]))
     if known.empty:
         raise ValueError("a harvest map was asked for without a forecast; give at least one row")
     if known.duplicated(["adm_id", "crop"]).any():
         raise ValueError("the forecast has a district and crop twice; give one year and cut-off")
-    shapes = present(districts)
-    shapes = shapes.to_crs(equal_area(shapes.geometry))
-    crops = {
-        crop: rows.sort_values(["yield_t_ha", "adm_id"])
-        for crop, rows in known.groupby("crop", sort=False)
-    }
+    shapes = districts[districts.geometry.notna()]
+    shapes = shapes.to_crs(ground.equal_area(shapes.geometry))
+    crops = dict(list(known.sort_values(["yield_t_ha", "adm_id"]).groupby("crop")))
+    crops = {crop: _with_colours(crops[crop]) for crop in known["crop"].unique()}
     heights = [max(4.1, 1.75 + 0.185 * len(rows)) for rows in crops.values()]
-    with page(path, sum(heights) + 1.0, title, credit, language) as figure:
-        top = sum(heights) + 0.45
+    top = sum(heights) + 0.45
+    with page.sheet(path, top + 0.55, title, credit, language) as figure:
         for (crop, rows), height in zip(crops.items(), heights, strict=True):
             _write_heading(figure, top, rows, language)
-            body, bottom = top - 0.95, top - height + 0.6
-            coloured = _with_colours(rows)
-            _draw_choropleth(figure, body, bottom, coloured, shapes, language)
-            _draw_intervals(figure, body, bottom, coloured, language)
-            _draw_errors(figure, body, bottom, skill[skill["crop"] == crop], language)
-            top -= height
-
-
-def _write_heading(figure: "Figure", top: float, rows: pd.DataFrame, language: Language) -> None:
-    first = rows.iloc[0]
-    name = crop_name(str(first["crop"]), language)
-    write(figure, MARGIN, top - 0.1, name, size=12, weight="bold")
-    said = (
-        f"{word('harvest', language)} {first['year']}, "
-        f"{word('data_until', language)} {day(first['cutoff'], language)}"
-    )
-    write(figure, RIGHT, top - 0.1, said, size=9, color=GREY, ha="right")
-    # Only a plain True is a claim; a missing value is none.
-    claimed = bool(rows["skill"].eq(True).fillna(False).all())
-    colour = SKILL if claimed else WARNING
-    add_box(figure, MARGIN, top - 0.7, RIGHT - MARGIN, 0.42, color=colour, linewidth=0)
-    words = textwrap.fill(word("skill" if claimed else "no_skill", language), 122)
-    write(figure, MARGIN + 0.09, top - 0.5, words, linespacing=1.3)
+            body, top = (top - 0.95, top - height + 0.6), top - height
+            _draw_choropleth(figure, body, rows, shapes, language)
+            _draw_intervals(figure, body, rows, language)
+            _draw_errors(figure, body, skill[skill["crop"] == crop], language)
 
 
 def _with_colours(rows: pd.DataFrame) -> pd.DataFrame:
-    from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
 
-    lowest, highest = rows["yield_t_ha"].min(), rows["yield_t_ha"].max()
+    yields = rows["yield_t_ha"]
     # Small differences should not fill the whole ramp: they would look like news.
-    room = max(0.1 * highest, highest - lowest)
-    middle = (lowest + highest) / 2
-    scale = Normalize(middle - room / 2, middle + room / 2)
+    room = max(0.1 * yields.max(), yields.max() - yields.min()) or 1.0
+    shares = 0.5 + (yields - (yields.min() + yields.max()) / 2) / room
     ramp = LinearSegmentedColormap.from_list("yields", list(YIELD_COLOURS))
-    return rows.assign(colour=[to_hex(each) for each in ramp(scale(rows["yield_t_ha"].to_numpy()))])
+    colours = ramp(shares.to_numpy())
+    # Ink goes by the brightness of ITU-R BT.601.
+    bright = colours[:, :3] @ (0.299, 0.587, 0.114) >= 0.5
+    return rows.assign(
+        colour=[to_hex(each) for each in colours], ink=np.where(bright, page.INK, "white")
+    )
+
+
+def _write_heading(figure: "Figure", top: float, rows: pd.DataFrame, language: Language) -> None:
+    first, width = rows.iloc[0], page.RIGHT - page.MARGIN
+    name = words.crop(str(first["crop"]), language)
+    page.write(figure, page.MARGIN, top - 0.1, name, size=12, weight="bold")
+    year = f"{words.say('harvest', language)} {first['year']}"
+    until = f"{words.say('data_until', language)} {words.day(first['cutoff'], language)}"
+    look: dict[str, Any] = {"size": 9, "color": page.GREY, "ha": "right"}
+    page.write(figure, page.RIGHT, top - 0.1, f"{year}, {until}", **look)
+    # Only a plain True is a claim; a missing value is none.
+    claimed = all(claim is True or claim is np.True_ for claim in rows["skill"])
+    colour = SKILL if claimed else page.WARNING
+    page.box(figure, page.MARGIN, top - 0.7, width, 0.42, color=colour, linewidth=0)
+    said = textwrap.fill(words.say("skill" if claimed else "no_skill", language), 122)
+    page.write(figure, page.MARGIN + 0.09, top - 0.5, said, linespacing=1.3)
 
 
 def _draw_choropleth(
     figure: "Figure",
-    top: float,
-    bottom: float,
+    body: Body,
     rows: pd.DataFrame,
     shapes: gpd.GeoDataFrame,
     language: Language,
 ) -> None:
-    write(figure, MARGIN, top + 0.06, word("yield", language), weight="bold")
-    west, south, east, north = shapes.total_bounds
-    ax = add_map(figure, MARGIN, bottom, 3.0, top - bottom - 0.08, (west, south, east, north))
+    (top, bottom), left = body, page.MARGIN
+    page.write(figure, left, top + 0.06, words.say("yield", language), weight="bold")
+    ax = ground.frame(figure, left, bottom, 3.0, top - bottom - 0.1, tuple(shapes.total_bounds))
     ax.set_axis_off()
-    colours = dict(zip(rows["adm_id"], rows["colour"], strict=True))
-    faces = [colours.get(adm_id, NO_FORECAST) for adm_id in shapes["adm_id"]]
-    lines = list(simple(ax, shapes.geometry))
-    fill(ax, lines, facecolors=faces, edgecolors="#7a7a7a", linewidths=0.6)
-    numbers = shapes[["adm_id", "geometry"]].merge(rows[["adm_id", "yield_t_ha", "colour"]])
-    for row in numbers.itertuples():
-        words = number(row.yield_t_ha, 1, language)
-        ink = _ink_on(row.colour)
-        write_inside(ax, words, row.geometry, size=8, weight="bold", color=ink)
-    small = {"size": 7.5, "color": GREY}
-    if approximate(shapes):
-        write(figure, MARGIN, bottom - 0.32, word("approximate", language), **small)
-    if len(numbers) < len(shapes):
-        write(figure, MARGIN, bottom - 0.12, "\N{BLACK SQUARE}", color=NO_FORECAST)
-        write(figure, MARGIN + 0.15, bottom - 0.12, word("no_forecast", language), **small)
+    drawn = shapes[["adm_id", shapes.geometry.name]].merge(
+        rows[["adm_id", "yield_t_ha", "colour", "ink"]], on="adm_id", how="left"
+    )
+    faces = drawn["colour"].fillna(NO_FORECAST)
+    ground.fill(ax, drawn.geometry, facecolors=faces, edgecolors="#7a7a7a", linewidths=0.6)
+    known = drawn.dropna(subset=["yield_t_ha"])
+    for value, ink, room in zip(known["yield_t_ha"], known["ink"], known.make_valid(), strict=True):
+        number = words.number(value, 1, language)
+        ground.write_inside(ax, number, room, size=8, weight="bold", color=ink)
+    if len(known) < len(drawn):
+        y = bottom - 0.12
+        page.write(figure, left, y, "\N{BLACK SQUARE}", color=NO_FORECAST)
+        page.write(figure, left + 0.15, y, words.say("no_forecast", language), **SMALL)
+    if "approximate" in shapes and shapes["approximate"].any():
+        said = words.say("approximate", language)
+        page.write(figure, left, bottom - 0.32, said, **SMALL)
 
 
-def _ink_on(colour: str) -> str:
-    from matplotlib.colors import to_rgb
-
-    # Brightness of ITU-R BT.601.
-    return "white" if np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) < 0.5 else INK
-
-
-def _draw_intervals(
-    figure: "Figure", top: float, bottom: float, rows: pd.DataFrame, language: Language
-) -> None:
-    write(figure, CHART, top + 0.06, word("interval", language), weight="bold")
-    ax = add_axes(figure, 4.4, bottom, 2.0, top - bottom - 0.1)
-    places = np.arange(len(rows))
+def _draw_intervals(figure: "Figure", body: Body, rows: pd.DataFrame, language: Language) -> None:
+    (top, bottom), left, places = body, 3.3, np.arange(len(rows))
+    page.write(figure, left, top + 0.06, words.say("interval", language), weight="bold")
+    ax = page.axes(figure, left + 1.1, bottom, 2.0, top - bottom - 0.1)
     ax.hlines(places, rows["q10_t_ha"], rows["q90_t_ha"], color="#8a8a8a", linewidth=2.2)
-    look = {"c": list(rows["colour"]), "edgecolors": INK, "linewidths": 0.8, "zorder": 3}
-    ax.scatter(rows["yield_t_ha"], places, s=38, **look)
+    look: dict[str, Any] = {"edgecolors": page.INK, "linewidths": 0.8, "zorder": 3}
+    ax.scatter(rows["yield_t_ha"], places, s=38, c=rows["colour"], **look)
     marks, explained = _marks(rows["note"], language)
-    names = rows[f"name_{language}"].map(short_name)
+    names = rows[f"name_{language}"].map(words.short)
     ax.set_yticks(places, [name + mark for name, mark in zip(names, marks, strict=True)])
     room = max(len(rows), 4) / 2 + 0.2
     ax.set_ylim((len(rows) - 1) / 2 - room, (len(rows) - 1) / 2 + room)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#e0e0e0", linewidth=0.6)
-    write(figure, CHART, bottom - 0.32, explained, size=7.5, color=GREY)
+    page.write(figure, left, bottom - 0.32, explained, **SMALL)
 
 
-def _marks(notes: pd.Series, language: Language) -> tuple[list[str], str]:
+def _marks(notes: Iterable[object], language: Language) -> tuple[list[str], str]:
     """Asterisks for each row by its notes, and what they mean."""
     signs: dict[str, str] = {}
     marks = []
@@ -203,36 +180,31 @@ def _marks(notes: pd.Series, language: Language) -> tuple[list[str], str]:
         # What is said of skill stands above the map.
         parts = [part for part in parts if "skill" not in part]
         marks.append("".join(signs.setdefault(part, "*" * (len(signs) + 1)) for part in parts))
-    explained = [f"{sign} {translated(part, language)}" for part, sign in signs.items()]
+    explained = [f"{sign} {words.translated(part, language)}" for part, sign in signs.items()]
     return marks, "   ".join(explained)
 
 
-def _draw_errors(
-    figure: "Figure", top: float, bottom: float, past: pd.DataFrame, language: Language
-) -> None:
-    write(figure, ERRORS, top + 0.06, word("errors", language), weight="bold")
+def _draw_errors(figure: "Figure", body: Body, past: pd.DataFrame, language: Language) -> None:
+    (top, bottom), left = body, 6.65
+    page.write(figure, left, top + 0.06, words.say("errors", language), weight="bold")
     errors = past.set_index("forecaster")["nrmse"]
     shown = errors[[name for name in ("forecast", *PLAIN) if name in errors.index]]
     if shown.isna().all():
-        write(figure, ERRORS, top - 0.2, word("no_past", language), color=GREY)
+        page.write(figure, left, top - 0.2, words.say("no_past", language), color=page.GREY)
         return
     # The best on top; this forecast first among equals.
     shown = shown.sort_values(kind="stable")
-    low = max(bottom, top - 2.3)
-    ax = add_axes(figure, 7.7, low, 0.75, top - low - 0.1)
-    places = np.arange(len(shown))[::-1]
-    ours = shown.index == "forecast"
-    ax.barh(places, shown.fillna(0), color=np.where(ours, FORECAST_COLOUR, PLAIN_COLOUR))
-    for place, value, mine in zip(places, shown, ours, strict=True):
-        known = bool(np.isfinite(value))
-        words = f" {number(value, 1, language) if known else '–'}"
-        weight = "bold" if mine else "normal"
-        ax.text(value if known else 0, place, words, va="center", size=8, weight=weight)
-    ax.set_yticks(places, [word(str(name), language) for name in shown.index])
+    low = top - min(top - bottom - 0.1, 2.2) - 0.1
+    ax = page.axes(figure, left + 1.05, low, 0.75, top - low - 0.1)
+    colours = np.where(shown.index == "forecast", FORECAST_COLOUR, PLAIN_COLOUR)
+    names = [words.say(name, language) for name in shown.index]
+    bars = ax.barh(names, shown.fillna(0), color=colours)
+    numbers = ["–" if np.isnan(each) else words.number(each, 1, language) for each in shown]
+    ax.bar_label(bars, numbers, padding=3, size=8, annotation_clip=False)
+    ax.invert_yaxis()
     ax.set(xticks=[], xlim=(0, shown.max()))
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     if "n" in past and past["n"].notna().any():
-        years = count(int(past["n"].max()), "district_years", language)
-        words = f"{word('errors_of', language)} {years}"
-        write(figure, ERRORS, low - 0.12, words, size=7.5, color=GREY)
+        years = words.count(int(past["n"].max()), "district_years", language)
+        page.write(figure, left, low - 0.12, f"{words.say('errors_of', language)} {years}", **SMALL)

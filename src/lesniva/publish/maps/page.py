@@ -58,19 +58,12 @@ def sheet(
         figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
         line(figure, MARGIN, height - 0.32, title, size=14, weight="bold")
-        _credit(figure, credit, language)
+        synthetic = SYNTHETIC_NOTICE in credit
+        frame = {"facecolor": WARNING, "edgecolor": "#c98a00", "boxstyle": "square,pad=0.3"}
+        look: dict[str, Any] = {"weight": "bold", "bbox": frame} if synthetic else {}
+        line(figure, MARGIN + 0.05 * synthetic, 0.2, translated(credit, language), size=9, **look)
         yield figure
         _save(path, canvas)
-
-
-def _credit(figure: "Figure", credit: str, language: Language) -> None:
-    look: dict[str, Any] = {}
-    synthetic = SYNTHETIC_NOTICE in credit
-    if synthetic:
-        frame = {"facecolor": WARNING, "edgecolor": "#c98a00", "boxstyle": "square,pad=0.3"}
-        look = {"weight": "bold", "bbox": frame}
-    x = MARGIN + 0.05 * synthetic
-    line(figure, x, 0.2, translated(credit, language), size=9, **look)
 
 
 def _save(path: Path, canvas: "FigureCanvasAgg") -> None:

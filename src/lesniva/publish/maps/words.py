@@ -34,19 +34,27 @@ WORDS: dict[str, tuple[str, str]] = {
     "no_ndvi": ("no NDVI", "нет NDVI"),
     "no_past": ("no past years to judge by", "нет прошлых лет для проверки"),
     "no_skill": (
-        ("No in-season skill is claimed at this date: the season's imagery has not been shown "
-        "to beat plain forecasts beyond chance. Trust these yields no more than past means."),
-        ("Прогностическая ценность снимков на эту дату не заявляется: не показано, что они "
-        "улучшают простой прогноз сверх случайного. Доверяйте числам не больше, чем средним "
-        "прошлых лет."),
+        (
+            "No in-season skill is claimed at this date: the season's imagery has not been shown "
+            "to beat plain forecasts beyond chance. Trust these yields no more than past means."
+        ),
+        (
+            "Прогностическая ценность снимков на эту дату не заявляется: не показано, что они "
+            "улучшают простой прогноз сверх случайного. Доверяйте числам не больше, чем средним "
+            "прошлых лет."
+        ),
     ),
     "own_trend": ("own trend", "свой тренд"),
     "pooled_trend": ("common trend", "общий тренд"),
     "skill": (
-        ("In-season skill is claimed: in past years the season's imagery beat plain forecasts "
-        "beyond chance."),
-        ("Прогностическая ценность снимков заявляется: в прошлые годы они улучшали простой "
-        "прогноз сверх случайного."),
+        (
+            "In-season skill is claimed: in past years the season's imagery beat plain forecasts "
+            "beyond chance."
+        ),
+        (
+            "Прогностическая ценность снимков заявляется: в прошлые годы они улучшали простой "
+            "прогноз сверх случайного."
+        ),
     ),
     "unconfirmed": ("not confirmed yet", "ещё не подтверждено"),
     "yield": ("Yield, t/ha", "Урожайность, т/га"),
