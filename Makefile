@@ -15,6 +15,7 @@ $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -c "from lesniva.demo import warm_up; warm_up()" # compiles the kernels once
 	touch $(READY)
 
 install: $(READY) ## make the virtual environment with the locked packages

@@ -352,6 +352,21 @@ def test_scale_bar_is_as_long_as_it_says(tmp_path, drawn):
     )
 
 
+@pytest.mark.parametrize("shape", [None, shapely.Polygon(), "spike"])
+def test_a_district_of_odd_shape_does_not_spoil_the_picture(tmp_path, drawn, shape):
+    """A spike is mended to a polygon and a line, in which no circle can be inscribed."""
+    if shape == "spike":
+        east, low = WEST + 3_000, NORTH - 3_000
+        spike = [(east, NORTH), (east, low), (east, NORTH + 9_000), (east, low), (WEST, low)]
+        shape = shapely.Polygon([(WEST, NORTH), *spike])
+    odd = districts()
+    odd["geometry"] = gpd.GeoSeries([shape, odd.geometry[1]], crs=UTM)
+    draw_forest(tmp_path, districts=odd)
+    draw_harvest(tmp_path, districts=odd)
+    assert "East" in said_on(drawn[0])
+    assert len(drawn) == 2
+
+
 def test_holes_stay_holes(tmp_path):
     ring = box(WEST + 1_000, NORTH - 5_000, WEST + 5_000, NORTH - 1_000)
     hole = box(WEST + 1_500, NORTH - 4_500, WEST + 4_500, NORTH - 1_500)

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from lesniva import aoi, config, execution, pipeline, synthetic
 from lesniva.conventions import EQUAL_AREA_CRS, SYNTHETIC_NOTICE
 
 PARTS = ("forest", "harvest")
+
+FOREST_BANDS = ("blue", "green", "red", "nir", "nir08", "swir16", "swir22")
+"""Bands of the forest archive: what NBR, NDVI and the haze test need."""
 
 FOUND_SHARE = 0.3
 """An event counts as found when alerts cover this share of it."""
@@ -48,7 +52,7 @@ def run(folder: Path, *, scheduler: str | None = None) -> Iterator[str]:
     _provide_files(folder)
     archive = folder / "archive" / "demo"
     districts = aoi.load(folder / "aoi" / "lipetsk.geojson").districts.reset_index()
-    synthetic.write_forest_archive(archive / "forest")
+    synthetic.write_forest_archive(archive / "forest", bands=FOREST_BANDS)
     synthetic.write_farmland_archive(archive / "farmland", districts)
     written = time.monotonic() - started
     reports = {}
@@ -88,6 +92,26 @@ _FILES = {
         "district_ndvi.csv            NDVI of each district, cover and date",
     ),
 }
+
+
+def warm_up() -> None:
+    """Compile the kernels into Numba's cache, by a forest journey over a square kilometre.
+
+    Part of an installation, as compiling Python files is: it takes a minute that the first run
+    would otherwise need in every worker.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _provide_files(folder)
+        synthetic.write_forest_archive(
+            folder / "archive" / "demo" / "forest",
+            size=128,
+            end="2022-12-31",
+            scenes_per_month=dict.fromkeys(range(5, 10), 3),
+            bands=FOREST_BANDS,
+        )
+        job = config.read(folder / "pipelines" / "demo-forest.toml")
+        pipeline.run(job, folder / "out", scheduler=execution.SYNCHRONOUS)
 
 
 def _provide_files(folder: Path) -> None:

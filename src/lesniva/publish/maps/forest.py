@@ -104,7 +104,7 @@ def forest_map(
     if not pieces:
         raise ValueError("a forest map was asked for without NDVI; give at least one raster")
     crs = ground.projection(pieces)
-    shapes = districts[districts.geometry.notna()].to_crs(crs)
+    shapes = ground.present(districts).to_crs(crs)
     found = _with_looks(alerts.to_crs(crs), language)
     wanted = west, south, east, north = ground.extent(pieces, crs, shapes, found)
     high = float(np.clip(MAP_WIDTH * (north - south) / (east - west), 6.0, 8.0))

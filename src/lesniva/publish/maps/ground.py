@@ -90,7 +90,7 @@ def _box(piece: Piece, crs: str) -> shapely.Polygon:
 def projection(pieces: Sequence[Piece]) -> pyproj.CRS:
     """UTM where the rasters share a zone, else an equal-area projection of their middle.
 
-    In either a unit is a metre on the ground, to a thousandth and within a map's middle.
+    In the middle of either a unit is a metre on the ground, to a thousandth.
     """
     crs = pyproj.CRS.from_user_input(pieces[0].crs)
     if crs.utm_zone and all(piece.crs == pieces[0].crs for piece in pieces):
@@ -206,6 +206,11 @@ def demand(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> None:
         raise ValueError(f"{name} have no CRS; call set_crs() before")
 
 
+def present(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Rows that have a shape."""
+    return frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+
+
 def fill(ax: "Axes", shapes: Iterable[shapely.Geometry], **look: Any) -> None:
     """Draw polygons with matplotlib's face and edge colours, one each or one for all."""
     from matplotlib.collections import PathCollection
@@ -257,10 +262,12 @@ def write_inside(
     taken: Sequence[shapely.Polygon] = (),
     **look: Any,
 ) -> list[shapely.Polygon]:
-    """Write words where they fit inside a valid shape, off what is taken and off most alerts.
+    """Write words where they fit inside a shape, off what is taken and off most alerts.
 
     Gives the box they take; none, and nothing is written, where there is no room.
     """
+    # A mended or cut shape may have lines beside its polygons; this leaves the polygons.
+    room = shapely.make_valid(room).buffer(0)
     text = ax.text(0, 0, words, ha="center", va="center", parse_math=False, **look)
     west, south, east, north = text_box(ax, text).bounds
     wide, high = (east - west) / 2, (north - south) / 2

@@ -78,7 +78,7 @@ def harvest_map(
         raise ValueError("a harvest map was asked for without a forecast; give at least one row")
     if known.duplicated(["adm_id", "crop"]).any():
         raise ValueError("the forecast has a district and crop twice; give one year and cut-off")
-    shapes = districts[districts.geometry.notna()]
+    shapes = ground.present(districts)
     shapes = shapes.to_crs(ground.equal_area(shapes.geometry))
     crops = dict(list(known.sort_values(["yield_t_ha", "adm_id"]).groupby("crop")))
     crops = {crop: _with_colours(crops[crop]) for crop in known["crop"].unique()}
@@ -142,7 +142,7 @@ def _draw_choropleth(
     faces = drawn["colour"].fillna(NO_FORECAST)
     ground.fill(ax, drawn.geometry, facecolors=faces, edgecolors="#7a7a7a", linewidths=0.6)
     known = drawn.dropna(subset=["yield_t_ha"])
-    for value, ink, room in zip(known["yield_t_ha"], known["ink"], known.make_valid(), strict=True):
+    for value, ink, room in zip(known["yield_t_ha"], known["ink"], known.geometry, strict=True):
         number = words.number(value, 1, language)
         ground.write_inside(ax, number, room, size=8, weight="bold", color=ink)
     if len(known) < len(drawn):
