@@ -352,7 +352,7 @@ def test_scale_bar_is_as_long_as_it_says(tmp_path, drawn):
     )
 
 
-@pytest.mark.parametrize("shape", [None, shapely.Polygon(), "spike"])
+@pytest.mark.parametrize("shape", [shapely.Polygon(), "spike"])
 def test_a_district_of_odd_shape_does_not_spoil_the_picture(tmp_path, drawn, shape):
     """A spike is mended to a polygon and a line, in which no circle can be inscribed."""
     if shape == "spike":
