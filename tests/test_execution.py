@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 
@@ -308,8 +309,10 @@ def test_what_is_no_address_is_the_users_mistake(address):
 def test_scheduler_that_does_not_answer_is_told_with_its_address(monkeypatch):
     monkeypatch.setattr(execution, "CONNECT_SECONDS", 1)
     message = r"no Dask scheduler answers at tcp://127\.0\.0\.1:9: .*check --scheduler, or leave it"
+    before = dask.config.get("scheduler", None)
     with pytest.raises(SourceError, match=message), execution.cluster("tcp://127.0.0.1:9"):
         pytest.fail("it answered")
+    assert dask.config.get("scheduler", None) == before
 
 
 def is_alive(process: int) -> bool:

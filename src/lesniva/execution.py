@@ -96,7 +96,8 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
 
     with _local_cluster() if scheduler is None else nullcontext(scheduler) as address:
         try:
-            client = Client(address, timeout=CONNECT_SECONDS)
+            # not the process's default: one that fails to connect would stay the default for ever
+            client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except ValueError as error:
             raise InputError(
                 f"--scheduler {scheduler} is no address of a Dask scheduler ({error}): "
@@ -247,7 +248,7 @@ def _submitted(
     # a scheduler that other runs use too gives them the result of a key it knows already
     call = uuid.uuid4().hex
     waiting = iter(tasks.items())
-    running = as_completed()
+    running = as_completed(loop=client.loop)
     names: dict[str, str] = {}
 
     def submit_next() -> None:
