@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := .venv-peers
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench notebooks lock clean
@@ -36,11 +38,17 @@ format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## time the hot paths (prints ratios, fails on nothing)
-	$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only
+$(PEERS)/.ready: tests/bench/peers.lock
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/peers.lock
+	touch $(PEERS)/.ready
+
+bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (prints ratios, fails on nothing)
+	$(BIN)/python -m pytest tests/bench -p no:xdist -p no:cacheprovider --benchmark-only
 
 lock: ## pin all packages anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements.lock
+	uv pip compile $(LOCKED) --group dev pyproject.toml -o requirements.lock
+	uv pip compile $(LOCKED) tests/bench/peers.in -o tests/bench/peers.lock
 
 clean: ## remove what the words above made
-	rm -rf $(VENV) out work archive build dist .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) out work archive build dist .mypy_cache .ruff_cache .import_linter_cache
