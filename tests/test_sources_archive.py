@@ -17,7 +17,7 @@ from shapely.geometry import shape
 from lesniva import sources
 from lesniva.cube.radiometry import dn_offset
 from lesniva.errors import EnvironmentFaultError, InputError, NoDataError
-from lesniva.sources import Skipped, archive, reading
+from lesniva.sources import Skipped, archive, catalog, reading
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 SAFE = SHARED / "api_responses" / "safe_metadata"
@@ -87,7 +87,7 @@ def skipped_in(folder: Path) -> dict[str, str]:
 
 
 def opened(folder: Path) -> list[pystac.Item]:
-    return sources.search(kind="catalog", href=str(folder / archive.INDEX))
+    return sources.search(kind="catalog", href=str(folder / catalog.INDEX))
 
 
 @recorded

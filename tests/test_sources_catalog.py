@@ -212,7 +212,7 @@ def test_a_missing_catalog_is_told_with_its_path(tmp_path):
 
 
 def test_a_folder_without_a_catalog_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError, match=r"holds neither catalog\.json nor collection\.json"):
+    with pytest.raises(InputError, match=r"holds none of catalog\.json.*lesniva archive index"):
         find(tmp_path)
 
 

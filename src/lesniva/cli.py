@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lesniva.errors import INTERNAL, LesnivaError
+from lesniva.errors import INTERNAL, PARTIAL, LesnivaError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 aoi_app = typer.Typer(no_args_is_help=True, help="Area files.")
 app.add_typer(aoi_app, name="aoi")
+archive_app = typer.Typer(no_args_is_help=True, help="Local archives of scenes.")
+app.add_typer(archive_app, name="archive")
 
 File = Annotated[Path, typer.Argument(help="Pipeline file (TOML).", show_default=False)]
 Out = Annotated[
@@ -182,6 +184,48 @@ def aoi_import(
     for line in report.lines():
         typer.echo(line)
     typer.echo(f"written: {out}")
+
+
+@archive_app.command("index")
+def archive_index(
+    folder: Annotated[Path, typer.Argument(help="Holds SAFE folders, zips of them, band files.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Item collection to write.", show_default="FOLDER/items.json"),
+    ] = None,
+) -> None:
+    """Index a folder of downloaded scenes, so that kind = "catalog" reads it; unpacks nothing."""
+    from lesniva.sources import archive, catalog
+
+    broken: list[Any] = []
+    items = archive.index(folder, out=out, on_skipped=broken.append)
+    for one in broken:
+        typer.echo(f"left out {one.where}: {one.why}", err=True)
+    first, last = items[0].datetime, items[-1].datetime
+    typer.echo(
+        f"{out or folder / catalog.INDEX}: {len(items)} scenes from {first:%Y-%m-%d} to "
+        f"{last:%Y-%m-%d}, {len(broken)} left out"
+    )
+    if broken:
+        raise typer.Exit(PARTIAL)
+
+
+@archive_app.command("verify")
+def archive_verify(
+    folder: Annotated[Path, typer.Argument(help="Local archive (source.archive).")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put damage aside, so that it is fetched again.")
+    ] = False,
+) -> None:
+    """Compare the files of a local archive with their checksums."""
+    from lesniva.sources import store
+
+    damaged = store.verify(folder, repair=repair)
+    for one in damaged:
+        typer.echo(f"damaged: {one.where}: {one.why}", err=True)
+    typer.echo(f"{folder}: {f'{len(damaged)} scenes are damaged' if damaged else 'whole'}")
+    if damaged and not repair:
+        raise typer.Exit(PARTIAL)
 
 
 def _tell(report: Any) -> None:

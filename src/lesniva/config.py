@@ -81,7 +81,9 @@ class CatalogSource(Filters):
 
     kind: Literal["catalog"]
     href: Address
-    """catalog.json, an item collection, or their address."""
+    """catalog.json, an item collection, their address, or the folder that holds them."""
+    hosts: list[str] = []
+    """Hosts and S3 buckets that files may come from, besides the source's own and known ones."""
 
 
 class StacSource(Filters):
@@ -92,6 +94,8 @@ class StacSource(Filters):
     """earth-search, planetary-computer, cdse, or the address of another API."""
     collection: str = "sentinel-2-l2a"
     """Collection to search."""
+    hosts: list[str] = []
+    """Hosts and S3 buckets that files may come from, besides the source's own and known ones."""
     archive: RelativePath | None = None
     """Local archive: what the job needs is mirrored there first, and read from there."""
     max_gb: Annotated[float, Field(gt=0)] | None = None

@@ -95,7 +95,7 @@ def known(job: AnyPipeline, place: Place) -> list[pystac.Item]:
     """Scenes of a job as its source, or its local archive, lists them now."""
     archive = mirror.archive_of(job)
     asked = job.source.model_dump(
-        include={"kind", "href", "collection", *Filters.model_fields}, exclude_none=True
+        include={"kind", "href", "collection", "hosts", *Filters.model_fields}, exclude_none=True
     )
     if archive is not None and (archive / CATALOG).exists():
         asked |= {"kind": "catalog", "href": str(archive / CATALOG)}

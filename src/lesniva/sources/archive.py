@@ -7,6 +7,7 @@ headers of the files. A product that is broken or half-downloaded is named and l
 import os
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,9 +34,6 @@ from lesniva.sources import catalog, reading
 from lesniva.sources.catalog import OnSkipped, Skipped
 from lesniva.sources.outlines import DEGREES, project
 
-INDEX = "items.json"
-"""Name of the item collection that `index` writes."""
-
 MAX_XML_BYTES = 30_000_000
 MAX_MEMBERS = 5_000
 MAX_RATIO = 200
@@ -54,6 +52,19 @@ _BANDS = {key.casefold(): band for band, keys in ASSET_KEYS.items() for key in k
 
 class _BrokenProductError(ValueError):
     """A product cannot be used; the message is one line."""
+
+
+BROKEN = (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged product may raise: wrong or missing numbers in its XML, a zip whose
+members are cut, encrypted or packed in an unknown way."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,7 @@ def index(
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the one that holds the scenes")
     folder = folder.resolve()
-    out = (out or folder / INDEX).resolve()
+    out = (out or folder / catalog.INDEX).resolve()
     candidates = list(_candidates(folder))
     items: dict[str, pystac.Item] = {}
     with progress("indexing scenes", len(candidates)) as advance:
@@ -128,8 +139,9 @@ def index(
             try:
                 item = _loose(path, names, out.parent) if names else _safe(path, out.parent)
                 items.setdefault(item.id, item)
-            except (_BrokenProductError, OSError, zipfile.BadZipFile) as error:
-                on_skipped(Skipped(str(path.relative_to(folder)), str(error)))
+            except BROKEN as error:
+                told = str(error) if isinstance(error, ValueError | OSError) else repr(error)
+                on_skipped(Skipped(str(path.relative_to(folder)), told))
             advance(1)
     if not items:
         raise NoDataError(

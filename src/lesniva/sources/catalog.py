@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 MAX_DOCUMENTS = 200_000
 """A catalog with more files than this is taken for a circle of links."""
 
+INDEX = "items.json"
+"""Name of the item collection that `archive.index` writes into a folder of scenes."""
+
 READERS = 8
 """Documents of a remote catalog asked for at a time."""
 
@@ -66,7 +69,7 @@ def items(
     ----------
     href
         Path or http address of a catalog, collection, item collection or item; or a folder that
-        holds a ``catalog.json`` or ``collection.json``.
+        holds ``catalog.json``, ``collection.json`` or the `INDEX` of an indexed archive.
     where
         Which items are wanted.
     hosts
@@ -254,11 +257,11 @@ def _start(href: str) -> str:
         return href
     path = Path(href).expanduser()
     if path.is_dir():
-        names = ("catalog.json", "collection.json")
+        names = ("catalog.json", "collection.json", INDEX)
         found = next((path / name for name in names if (path / name).is_file()), None)
         if found is None:
             raise InputError(
-                f"{path} holds neither catalog.json nor collection.json; "
+                f"{path} holds none of {', '.join(names)}; "
                 "give a catalog, or index the folder first (lesniva archive index)"
             )
         path = found

@@ -1,0 +1,235 @@
+"""The same ground through every source: one changed line in the pipeline file, the same numbers."""
+
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from lesniva import cli, config, pipeline
+from lesniva.errors import PARTIAL
+from lesniva.execution import SYNCHRONOUS
+from scenes import grid, outline
+from servers import cog, loopback, sentinelhub, stac
+
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+SAFE = SHARED / "api_responses" / "safe_metadata"
+PRODUCT = "S2A_MSIL2A_20230625T234621_N0509_R073_T01WCS_20230626T022157"
+recorded = pytest.mark.skipif(
+    not SAFE.is_dir(), reason="recorded metadata (../shared/data) are not here"
+)
+
+WHEN = datetime(2022, 6, 5, 8, 36, tzinfo=UTC)
+TENS, TWENTIES = grid(128, 128, 10), grid(64, 64, 20)
+SHIFT = 1000
+"""What a provider that leaves the offset to its users has in its numbers."""
+
+JOB = """
+journey = "composite"
+[area]
+file = "area.geojson"
+[source]
+{source}
+[period]
+start = 2022-06-01
+end = 2022-06-30
+[grid]
+resolution = 20
+block = 32
+[composite]
+period = "day"
+"""
+
+
+def seen(band, x, y):
+    """What the sensor sees: harmonised DN or classes, the same over every 20 m."""
+    number = sum(map(ord, band))
+    cell = x // 20 * 3 + y // 20 * 5
+    if band == "SCL":
+        return ((cell + number) % 5 + 4).astype(np.uint8)
+    return (100 + cell * number % 3001).astype(np.uint16)
+
+
+def pixels(band, geobox):
+    rows, columns = np.indices(geobox.shape) + 0.5
+    x, y = geobox.affine * (columns, rows)
+    return seen(band, x, y)
+
+
+def write(path, band, *, shift=0, driver="COG", **options):
+    geobox = TWENTIES if band == "SCL" else TENS
+    values = pixels(band, geobox)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path,
+        "w",
+        driver=driver,
+        height=geobox.shape[0],
+        width=geobox.shape[1],
+        count=1,
+        dtype=values.dtype.name,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        **options,
+    ) as file:
+        file.write(values if band == "SCL" else values + np.uint16(shift), 1)
+
+
+def feature(files, **stated):
+    """A STAC item of one scene, as a service would answer it."""
+    shape = outline(TENS)
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": PRODUCT,
+        "geometry": shape.__geo_interface__,
+        "bbox": list(shape.bounds),
+        "properties": {"datetime": WHEN.isoformat(), "s2:processing_baseline": "05.09"} | stated,
+        "links": [],
+        "assets": {
+            key: {"href": href, "raster:bands": [{"nodata": 0, "scale": 1e-4, "offset": -0.1}]}
+            for key, href in files.items()
+        },
+    }
+
+
+def safe_product(folder):
+    """A SAFE folder: recorded metadata moved to the ground of the test, lossless JPEG 2000."""
+    safe = folder / f"{PRODUCT}.SAFE"
+    granule = safe / "GRANULE" / "L2A_T37UDB"
+    granule.mkdir(parents=True)
+    ring = " ".join(f"{y} {x}" for x, y in outline(TENS).exterior.coords)
+    root = (SAFE / PRODUCT / "MTD_MSIL2A.xml").read_text()
+    root = re.sub(r"(<EXT_POS_LIST>).*?(</EXT_POS_LIST>)", rf"\g<1>{ring}\g<2>", root)
+    tile = (SAFE / PRODUCT / "MTD_TL.xml").read_text()
+    tile = re.sub(r"(<HORIZONTAL_CS_CODE>).*?(<)", r"\g<1>EPSG:32637\g<2>", tile)
+    tile = re.sub(r"(<SENSING_TIME[^>]*>).*?(<)", rf"\g<1>{WHEN:%Y-%m-%dT%H:%M:%SZ}\g<2>", tile)
+    (safe / "MTD_MSIL2A.xml").write_text(root)
+    (granule / "MTD_TL.xml").write_text(tile)
+    lossless = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES"}
+    for band, size in (("B04", "10m"), ("B08", "10m"), ("B8A", "10m"), ("SCL", "20m")):
+        path = granule / "IMG_DATA" / f"R{size}" / f"T37UDB_20220605T083601_{band}_{size}.jp2"
+        write(path, band, shift=SHIFT, **lossless)
+    return safe
+
+
+def expected():
+    """NDVI of the clear pixels, by hand."""
+    red, nir, scl = (pixels(band, TWENTIES).astype(float) for band in ("B04", "B08", "SCL"))
+    return np.where(np.isin(scl, [4, 5, 7]), (nir - red) / (nir + red), np.nan)
+
+
+def write_job(folder, source):
+    area = shapely.to_geojson(outline(TENS).buffer(0.001))
+    (folder / "area.geojson").write_text(area)
+    (folder / "job.toml").write_text(JOB.format(source=source))
+    return config.read(folder / "job.toml")
+
+
+def ndvi(folder, source):
+    """Run the job with a source; NDVI on the ground of the scene."""
+    report = pipeline.run(write_job(folder, source), folder / "out", scheduler=SYNCHRONOUS)
+    assert report.faults == {}
+    with rasterio.open(folder / "out" / "rasters" / "ndvi_2022-06-05.tif") as file:
+        window = file.window(*TWENTIES.boundingbox).round()
+        values = file.read(1, window=window, masked=True)
+        return values.filled(0) * file.scales[0] + np.where(values.mask, np.nan, 0)
+
+
+def as_it_should_be(values):
+    np.testing.assert_allclose(values, expected(), atol=1.1e-4)
+    return True
+
+
+ASSETS = {"red": "B04", "nir": "B08", "scl": "SCL"}
+
+
+@pytest.fixture(params=["earth-search-flag", "raster-offset", "baseline-only", "cdse-names"])
+def dialect(request):
+    """How a provider names its assets and tells of the offset: shift of the DN and the item."""
+    return {
+        # Earth Search v1: the offset is stated *and* already applied
+        "earth-search-flag": (0, {"earthsearch:boa_offset_applied": True}, ASSETS, True),
+        # Earth Search c1 and CDSE: stated and to be applied
+        "raster-offset": (SHIFT, {}, ASSETS, True),
+        # Planetary Computer: only the baseline tells
+        "baseline-only": (SHIFT, {}, {"B04": "B04", "B08": "B08", "SCL": "SCL"}, False),
+        "cdse-names": (
+            SHIFT,
+            {},
+            {"B04_10m": "B04", "B08_10m": "B08", "SCL_20m": "SCL"},
+            True,
+        ),
+    }[request.param]
+
+
+@pytest.fixture
+def service(tmp_path, dialect):
+    """A STAC API of the dialect whose files are served with byte ranges."""
+    shift, stated, assets, with_offset = dialect
+    folder = tmp_path / "served"
+    for key, band in assets.items():
+        write(folder / "files" / f"{key}.tif", band, shift=shift, blocksize=128)
+    item = feature({key: f"HOME/files/{key}.tif" for key in assets}, **stated)
+    if not with_offset:
+        for asset in item["assets"].values():
+            del asset["raster:bands"]
+    api, files = stac.api([item]), cog.files(folder)
+
+    def route(request):
+        return (files if request.path.startswith("/files/") else api)(request)
+
+    with loopback.serving(route) as server:
+        yield server
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["direct", "mirrored"])
+def test_every_dialect_of_stac_gives_the_same_ndvi_direct_and_mirrored(tmp_path, service, mirrored):
+    archive = 'archive = "archive"' if mirrored else ""
+    assert as_it_should_be(ndvi(tmp_path, f'kind = "stac"\nhref = "{service.url}/"\n{archive}'))
+
+
+@recorded
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_folder_of_safe_products_gives_the_same_ndvi_once_it_is_indexed(
+    tmp_path, monkeypatch, capsys, packed
+):
+    safe = safe_product(tmp_path / "scenes")
+    if packed:
+        shutil.make_archive(str(safe), "zip", safe.parent, safe.name)
+        shutil.rmtree(safe)
+    (tmp_path / "scenes" / "half.zip").write_bytes(b"PK\x03\x04 half of a download")
+    monkeypatch.setattr("sys.argv", ["lesniva", "archive", "index", str(tmp_path / "scenes")])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    told = capsys.readouterr()
+    assert stopped.value.code == PARTIAL
+    assert "left out half.zip: " in told.err
+    assert "items.json: 1 scenes from 2022-06-05 to 2022-06-05, 1 left out" in told.out
+    assert as_it_should_be(ndvi(tmp_path, 'kind = "catalog"\nhref = "scenes"'))
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Sentinel Hub in small, looking at the same ground."""
+    monkeypatch.setattr(sentinelhub, "truth", seen)
+    monkeypatch.setenv("SH_CLIENT_ID", "me")
+    monkeypatch.setenv("SH_CLIENT_SECRET", sentinelhub.SECRET)
+    with loopback.serving(sentinelhub.SentinelHub([feature({})])) as server:
+        yield server
+
+
+def hub_source(hub, **more):
+    extra = "".join(f"\n{key} = {value}" for key, value in more.items())
+    return (
+        f'kind = "sentinelhub"\nservice = "{hub.url}"\ntoken_url = "{hub.url}/token"\n'
+        f'archive = "archive"\nmax_units = 10{extra}'
+    )
+
+
+def test_the_process_api_gives_the_same_ndvi(tmp_path, hub):
+    assert as_it_should_be(ndvi(tmp_path, hub_source(hub)))
