@@ -177,7 +177,9 @@ def test_run_that_dies_while_finishing_shows_the_old_or_the_new_one_never_a_mixt
     assert set(versions(book, MAIN).values()) == {version}
     assert ledger.last_run(book)["id"] == f"run-{version}"
     again = ledger.begin(book.folder, identity=IDENTITY)
-    assert not ledger.is_whole(again)
+    # what readers see already is completed, anything less is gone on with
+    assert ledger.is_whole(again) == (version == 1)
+    assert [run.run_id for run in ledger.runs(again)] == ["run-0", "run-1"][: version + 1]
     assert set(versions(again).values()) == {1}
     write(again, 2, BLOCKS[0])
     ledger.finish(again, run_id="run-2", record={})
@@ -376,3 +378,54 @@ def test_work_folder_that_cannot_be_made_is_the_administrators(tmp_path):
     message = r"cannot write in .*file/state: Not a directory; choose another --out"
     with pytest.raises(EnvironmentFaultError, match=message), ledger.locked(folder):
         pytest.fail("it was made")
+
+
+# ── Runs that are kept ────────────────────────────────────────────────────────────────────────
+
+
+def nightly(folder: Path, runs: int) -> Ledger:
+    """As many runs as asked for, each of its own version, tidied up after each."""
+    for version in range(runs):
+        book = ledger.begin(folder, identity=IDENTITY)
+        write(book, version)
+        ledger.finish(book, run_id=f"run-{version:03d}", record={"version": version})
+        ledger.tidy(book)
+    return book
+
+
+def stored(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_ledger_of_many_runs_is_no_larger_than_that_of_a_few(tmp_path):
+    few, many = (nightly(tmp_path / str(runs), runs).folder for runs in (5, 15))
+    assert stored(many) <= 1.2 * stored(few)
+
+
+def test_last_runs_are_kept_and_of_older_ones_one_in_ten_days():
+    first = ledger.dt.datetime(2024, 1, 1, tzinfo=ledger.dt.UTC)
+    known: list[ledger.Run] = []
+    for night in range(100):
+        known.append(ledger.Run(f"{night}", first + ledger.dt.timedelta(days=night), {}))
+        known = ledger._worth_keeping(known)
+        behind = [night - int(run.run_id) for run in known]
+        assert behind[-3:] == [2, 1, 0][-night - 1 :]
+        assert len(known) <= ledger.KEEP_RUNS + ledger.KEEP_PERIODS
+    ages = sorted(behind)
+    assert ages[-1] >= 30, "a scene that is 30 days late finds a state from before it"
+
+
+def test_returning_to_a_run_brings_back_its_state_and_forgets_what_came_after(tmp_path):
+    book = nightly(tmp_path / "state", 3)
+    write(ledger.begin(book.folder, identity=IDENTITY), 9, BLOCKS[0])  # a run killed half-way
+    ledger.roll_back(book, "run-001")
+    assert versions(book) == dict.fromkeys(BLOCKS, 1)
+    assert ledger.is_whole(book)
+    assert [run.run_id for run in ledger.runs(book)] == ["run-000", "run-001"]
+    assert ledger.last_run(book) == {"id": "run-001", "version": 1}
+
+
+def test_returning_to_a_run_that_is_not_kept_is_refused_with_those_that_are(tmp_path):
+    book = nightly(tmp_path / "state", 2)
+    with pytest.raises(InputError, match=r"run run-7 is not kept in .*; kept are run-000, run-001"):
+        ledger.roll_back(book, "run-7")

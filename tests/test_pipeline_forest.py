@@ -1,12 +1,7 @@
 """The forest journey on a small simulated archive: incremental, resumable, whole."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -176,23 +171,6 @@ def test_dask_workers_give_the_same_as_one_process(archive, whole, tmp_path):
     out = tmp_path / "out"
     run(job_file(tmp_path, archive), out, scheduler=None)
     assert_same(out, whole)
-
-
-@pytest.mark.parametrize("seconds", [6.0, 10.0, 14.0])
-def test_a_killed_run_is_finished_by_the_next_one(archive, whole, tmp_path, seconds):
-    out = tmp_path / "out"
-    file = job_file(tmp_path, archive)
-    code = (
-        "import sys; from pathlib import Path; from lesniva import config, pipeline;"
-        "pipeline.run(config.read(Path(sys.argv[1])), Path(sys.argv[2]), scheduler='synchronous')"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, file, out]) as process:
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-    run(file, out)
-    assert_same(out, whole)
-    assert publish.verify(out) == []
-    assert not list(out.rglob("*.tmp-*"))
 
 
 def test_a_late_scene_makes_its_blocks_start_anew_and_changes_nothing_else(

@@ -6,8 +6,12 @@ the branch ``run``; when all is published, ``main`` moves there in one step and 
 A run that was killed leaves ``run`` behind, and the next one goes on from its last block; what
 readers see on ``main`` is always a whole run. Local disks are no place for concurrent commits, so
 every commit holds a file lock.
+
+A run a night must not fill the disk: `tidy` keeps the last runs and, further back, one in ten days.
+`roll_back` returns to any run that is kept.
 """
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +31,15 @@ SCHEMA = 1
 
 MAIN, RUN = "main", "run"
 """The branch of whole runs, and the branch of the run at work."""
+
+KEEP_RUNS = 3
+"""The last runs that are kept whatever their age."""
+
+KEEP_PERIODS = 5
+"""Of older runs the first of each of the last periods is kept …"""
+
+PERIOD_DAYS = 10
+"""… of so many days: a scene that is late by a month finds a state from before it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,20 @@ def begin(folder: Path, *, identity: Mapping[str, Any]) -> Ledger:
             _create(ledger, identity)
         repository = _repository(ledger)
         _check(_root_attributes(repository, MAIN), identity, folder)
+        _complete(repository)
     return ledger
+
+
+def _complete(repository: Any) -> None:
+    """End what a run killed in the middle of `finish` had begun: readers see its result already."""
+    if RUN not in repository.list_branches():
+        return
+    tip = repository.lookup_branch(RUN)
+    if tip == repository.lookup_branch(MAIN):
+        record = _root_attributes(repository, MAIN).get("run")
+        if record is not None and record["id"] not in repository.list_tags():
+            repository.create_tag(record["id"], tip)
+        repository.delete_branch(RUN)
 
 
 @contextmanager
@@ -157,10 +183,13 @@ def _quiet() -> None:
 
 
 def _root_attributes(repository: Any, branch: str) -> dict[str, Any]:
+    return _attributes(repository.readonly_session(branch))
+
+
+def _attributes(session: Any) -> dict[str, Any]:
     import zarr
 
-    store = repository.readonly_session(branch).store
-    return dict(zarr.open_group(store, mode="r").attrs)
+    return dict(zarr.open_group(session.store, mode="r").attrs)
 
 
 def _check(attributes: Mapping[str, Any], identity: Mapping[str, Any], folder: Path) -> None:
@@ -303,3 +332,85 @@ def last_run(ledger: Ledger) -> dict[str, Any] | None:
     """Record of the last whole run, or None before the first."""
     record: dict[str, Any] | None = _root_attributes(_repository(ledger), MAIN).get("run")
     return record
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run that can be returned to."""
+
+    run_id: str
+    at: dt.datetime
+    """When it was committed (UTC)."""
+    record: Mapping[str, Any]
+    """What it did."""
+
+
+def runs(ledger: Ledger) -> list[Run]:
+    """Whole runs that are kept, oldest first."""
+    repository = _repository(ledger)
+    kept = []
+    for run_id in repository.list_tags():
+        snapshot = next(iter(repository.ancestry(tag=run_id)))
+        record = _attributes(repository.readonly_session(tag=run_id)).get("run", {})
+        kept.append(Run(run_id, snapshot.written_at, record))
+    return sorted(kept, key=lambda run: (run.at, run.run_id))
+
+
+def tidy(ledger: Ledger) -> list[Run]:
+    """Drop the runs that are no longer needed, and what only they refer to; give those kept.
+
+    Only the holder of the folder's lock may call this, after `finish`.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        The disk refuses; nothing that is kept is lost.
+    """
+    with _writing(ledger):
+        repository = _repository(ledger)
+        known = runs(ledger)
+        kept = _worth_keeping(known)
+        for run in known:
+            if run not in kept:
+                repository.delete_tag(run.run_id)
+        now = dt.datetime.now(dt.UTC)
+        # squashes the commits between those that a branch or a tag names
+        repository.expire_snapshots(now)
+        repository.garbage_collect(now)
+    return kept
+
+
+def _worth_keeping(known: Sequence[Run]) -> list[Run]:
+    """Choose the last few runs, and the first of each of the last periods."""
+    firsts: dict[int, str] = {}
+    for run in known:
+        firsts.setdefault(run.at.toordinal() // PERIOD_DAYS, run.run_id)
+    kept = {run.run_id for run in known[-KEEP_RUNS:]}
+    kept |= {firsts[period] for period in sorted(firsts)[-KEEP_PERIODS:]}
+    return [run for run in known if run.run_id in kept]
+
+
+def roll_back(ledger: Ledger, run_id: str) -> None:
+    """Return to the state that a run left; what came after is forgotten.
+
+    Only the holder of the folder's lock may call this.
+
+    Raises
+    ------
+    InputError
+        The run is not kept.
+    EnvironmentFaultError
+        The disk refuses; readers see the run before.
+    """
+    known = runs(ledger)
+    if run_id not in {run.run_id for run in known}:
+        there = ", ".join(run.run_id for run in known) or "none"
+        raise InputError(f"run {run_id} is not kept in {ledger.folder}; kept are {there}")
+    with _writing(ledger):
+        repository = _repository(ledger)
+        repository.reset_branch(MAIN, repository.lookup_tag(run_id))
+        if RUN in repository.list_branches():
+            repository.delete_branch(RUN)
+        place = [run.run_id for run in known].index(run_id)
+        for later in known[place + 1 :]:
+            repository.delete_tag(later.run_id)

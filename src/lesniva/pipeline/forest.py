@@ -271,9 +271,10 @@ def _remember(book: ledger.Ledger, run_id: str, found: alerts.Identified, settin
     with whole_file(book.folder / record["events"]) as temporary:
         history.to_parquet(temporary)
     ledger.finish(book, run_id=run_id, record={**record, "settings": settings})
-    for what, name in record.items():
+    needed = {run.record.get(what) for run in ledger.tidy(book) for what in record}
+    for what in record:
         for stale in book.folder.glob(f"{what}-*.parquet"):
-            if stale.name != name:
+            if stale.name not in needed:
                 stale.unlink()
 
 
