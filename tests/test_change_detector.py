@@ -11,7 +11,17 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesniva.change import PROFILES, Options, check_state, events, evidence, fit, start, update
+from lesniva.change import (
+    PROFILES,
+    ClassicalOptions,
+    Options,
+    check_state,
+    events,
+    evidence,
+    fit,
+    start,
+    update,
+)
 from lesniva.change.cusum import EVIDENCE_STEPS
 from lesniva.conventions import NODATA_INT16, Status, from_day_number, to_day_number
 from lesniva.errors import InputError
@@ -425,3 +435,62 @@ def test_pixels_without_a_model_stay_as_they_are():
     assert np.isnan(events(state)["probability"].values[0, 1:]).all()
     assert (state["first_anomaly"].values[0, 1:] == 0).all()
     assert to_day_number(days(1))[0] == state["first_anomaly"].values[0, 0]
+
+
+# ---- what an event must be ----
+
+
+def test_a_departure_too_small_for_a_thinning_is_never_confirmed():
+    z = [-0.04 / NOISE] * 12
+    assert at(run(z, days(12)), "status") == Status.LOW
+    assert at(run([-0.07 / NOISE] * 12, days(12)), "status") == Status.CONFIRMED
+    lenient = Options(min_drop=0.03)
+    assert at(run(z, days(12), lenient), "status") == Status.CONFIRMED
+
+
+def test_the_magnitude_is_that_of_the_anomalous_dates_whatever_followed():
+    time = days(24)
+    finished = run([-6] * 16 + [0] * 8, time)
+    assert at(finished, "status") == Status.REARMED
+    assert events(finished)["magnitude"].item() == pytest.approx(-6 * NOISE, abs=0.005)
+
+
+def test_a_scene_of_great_noise_makes_no_observation_normal():
+    time = days(12)
+    wide = xr.Dataset(
+        {
+            "offset": (("time", "stratum"), np.zeros((8, 1))),
+            "noise": (("time", "stratum"), np.full((8, 1), 4.0)),
+            "rejected": ("time", np.zeros(8, dtype=bool)),
+        }
+    )
+    cut = run([-6] * 4, time[:4])
+    strata = xr.DataArray(np.zeros((1, 1), dtype=np.uint8), dims=("y", "x"))
+    for z, status in ((-5.0, Status.CONFIRMED), (0.0, Status.FINISHED)):
+        later = update(cut, of_z([z] * 8), time[4:], corrections=wide, strata=strata)
+        assert at(later, "status") == status
+
+
+@pytest.mark.parametrize(
+    ("index", "other", "status"),
+    [
+        (-6.0, -6.0, Status.CONFIRMED),
+        (-6.0, 0.0, Status.NONE),
+        (0.0, -6.0, Status.NONE),
+        (-6.0, np.nan, Status.CONFIRMED),
+    ],
+)
+def test_what_only_one_of_two_indices_sees_is_no_evidence(index, other, status):
+    time = days(5)
+    witness = stack(LEVEL + NOISE * np.full((5, 1, 1), other))
+    state = start(flat_model(), witness=flat_model())
+    state = update(state, of_z([index] * 5), time, witness=witness)
+    assert at(state, "status") == status
+
+
+def test_a_witness_is_asked_for_where_the_state_has_one_and_refused_elsewhere():
+    state = start(flat_model(), witness=flat_model())
+    with pytest.raises(InputError, match="has a witness; give its index stack too"):
+        update(state, of_z([0]), days(1))
+    with pytest.raises(InputError, match="hears no witness"):
+        start(flat_model(), detector="ewma", options=ClassicalOptions(), witness=flat_model())

@@ -37,11 +37,13 @@ N_RESIDUALS = 5
 
 NO_RESIDUAL = -128
 
-_SLICE_FIELDS = ("z_now", "before", "normal_before")
+_SLICE_FIELDS = ("residual_now", "before", "normal_before")
 
 EVIDENCE_FIELDS = (
     "coefficients",
     "sigma",
+    "witness_coefficients",
+    "witness_sigma",
     "status",
     "evidence",
     "n_anomalies",
@@ -54,7 +56,7 @@ EVIDENCE_FIELDS = (
 """Arrays of `accumulate`, in order."""
 
 STATUS_FIELDS = (
-    *EVIDENCE_FIELDS[1:-3],
+    *EVIDENCE_FIELDS[4:-3],
     "first_anomaly",
     "last_normal",
     "confirmed",
@@ -90,6 +92,9 @@ class Options:
     """Mean of z over non-forest, μ."""
     spread: float = 2.5
     """Standard deviation of z over non-forest, s_d."""
+    min_drop: float = 0.05
+    """Least median departure of an event's observations, in index units, that a confirmation needs:
+    thinnings begin at about 0.06, the shadow of a neighbouring cut ends there."""
     clip: float = 0.1
     """Least probability a single observation may give either class, c."""
     near: float = 0.65
@@ -98,6 +103,9 @@ class Options:
     """Factor of the thresholds where fewer do."""
     min_neighbours: int = 3
     """Neighbours with a model that the spatial prior needs; with fewer the factor is 1."""
+    witness: float = 1.0
+    """Where a second index bears witness: the anomaly that counts is the weaker one, of the index
+    or of so many times the witness."""
     forget_days: int = 60
     """A single date of evidence is forgotten after so many days without an observation."""
     normal_z: float = -1.5
@@ -119,6 +127,8 @@ class Options:
                 "0.5 < low ≤ confirmed < 1": 0.5 < self.low <= self.confirmed < 1.0,
                 "1 ≤ min_dates ≤ 255": 1 <= self.min_dates <= 255,
                 "mean < 0": self.mean < 0.0,
+                "min_drop ≥ 0": self.min_drop >= 0.0,
+                "witness > 0": self.witness > 0.0,
                 "spread ≥ 1": self.spread >= 1.0,
                 "0 < clip < 0.5": 0.0 < self.clip < 0.5,
                 "0 < near ≤ far": 0.0 < self.near <= self.far,
@@ -188,10 +198,12 @@ class Rule(NamedTuple):
     """`Options` in the units of the kernels."""
 
     sign: float
+    witness: float
     mean: float
     spread: float
     log_spread: float
     limit: float
+    min_drop: float
     low: float
     confirmed: float
     near: float
@@ -210,10 +222,12 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
     """Express options in the units of the kernels."""
     return Rule(
         sign=1.0 if decrease else -1.0,
+        witness=options.witness,
         mean=options.mean,
         spread=options.spread,
         log_spread=log(options.spread),
         limit=log((1.0 - options.clip) / options.clip),
+        min_drop=options.min_drop,
         low=EVIDENCE_STEPS * log(options.low / (1.0 - options.low)),
         confirmed=EVIDENCE_STEPS * log(options.confirmed / (1.0 - options.confirmed)),
         near=options.near,
@@ -237,6 +251,15 @@ def _step(z: float, rule: Rule) -> int:
 
 
 @inner
+def _residual(i: int, j: int, value: int, x: Float, coefficients: npt.NDArray[np.int16]) -> float:
+    """Departure of an observation from the model, in index units."""
+    fitted = 0.0
+    for k in range(x.size):
+        fitted += x[k] * coefficients[k, i, j]
+    return float((value - fitted) / _SCALE)
+
+
+@inner
 def _is_forgotten(n_anomalies: int, passed: int, rule: Rule) -> bool:
     """Whether a single date of evidence is too old to count."""
     return n_anomalies < 2 and passed > rule.forget_days
@@ -256,9 +279,14 @@ def accumulate(
     offset: Float,
     noise: Float,
     strata: npt.NDArray[np.uint8],
+    witness: npt.NDArray[np.int16],
+    witness_offset: Float,
+    witness_noise: Float,
     rule: Rule,
     coefficients: npt.NDArray[np.int16],
     sigma: npt.NDArray[np.uint16],
+    witness_coefficients: npt.NDArray[np.int16],
+    witness_sigma: npt.NDArray[np.uint16],
     status: npt.NDArray[np.uint8],
     evidence: npt.NDArray[np.int16],
     n_anomalies: npt.NDArray[np.uint8],
@@ -266,28 +294,34 @@ def accumulate(
     run_days: npt.NDArray[np.uint8],
     normal_run: npt.NDArray[np.uint8],
     normal_days: npt.NDArray[np.uint8],
-    z_now: npt.NDArray[np.float32],
+    residual_now: npt.NDArray[np.float32],
     before: npt.NDArray[np.int16],
     normal_before: npt.NDArray[np.uint16],
 ) -> None:
     """Evidence of one slice: everything that needs no neighbour.
 
-    offset and noise (stratum): what is taken off the residuals, and the factor of σ in this scene.
-    Leaves in z_now z of the slice (NaN without observation), in before the evidence before it, in
-    normal_before the day of the observation before it if that was normal.
+    offset and noise (stratum): what is taken off the residuals, and the factor of σ in this scene;
+    witness and what follows: the same of the second index, without pixels where there is none. A
+    scene's factor of σ weakens evidence, but makes no observation normal that is not.
+    Leaves in residual_now the residuals of the slice (NaN without observation), in before the
+    evidence before it, in normal_before the day of the observation before it if that was normal.
     """
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
-            z_now[i, j] = np.nan
+            residual_now[i, j] = np.nan
             if values[i, j] == _NODATA or status[i, j] >= _FIRST_WITHOUT_MODEL:
                 continue
-            fitted = 0.0
-            for k in range(x.size):
-                fitted += x[k] * coefficients[k, i, j]
             stratum = strata[i, j]
-            residual = (values[i, j] - fitted) / _SCALE - offset[stratum]
-            z_now[i, j] = rule.sign * residual / (sigma[i, j] * SIGMA_STEP * noise[stratum])
-            z = float(z_now[i, j])
+            residual = _residual(i, j, values[i, j], x, coefficients) - offset[stratum]
+            residual_now[i, j] = residual
+            own = rule.sign * residual / (sigma[i, j] * SIGMA_STEP)
+            z = own / noise[stratum]
+            if witness.shape[0] > 0 and witness[i, j] != _NODATA and witness_sigma[i, j] > 0:
+                seen = _residual(i, j, witness[i, j], x, witness_coefficients)
+                seen = (seen - witness_offset[stratum]) / (witness_sigma[i, j] * SIGMA_STEP)
+                seen *= rule.witness
+                own = max(own, seen)
+                z = max(z, seen / witness_noise[stratum])
 
             n = int(n_anomalies[i, j])
             passed = day - int(last_observed[i, j])
@@ -297,7 +331,7 @@ def accumulate(
             run = int(normal_run[i, j])
             spent = min(int(normal_days[i, j]) + passed, 255)
             normal_before[i, j] = last_observed[i, j] if run > 0 else 0
-            if z > rule.normal_z and step <= 0:
+            if own > rule.normal_z and step <= 0:
                 spent = 0 if run == 0 else spent
                 run = min(run + 1, 255)
                 if _is_normal_again(run, spent, rule):
@@ -320,7 +354,6 @@ def accumulate(
 def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made it slow)
     day: int,
     rule: Rule,
-    sigma: npt.NDArray[np.uint16],
     status: npt.NDArray[np.uint8],
     evidence: npt.NDArray[np.int16],
     n_anomalies: npt.NDArray[np.uint8],
@@ -333,7 +366,7 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
     confirmed: npt.NDArray[np.uint16],
     span_days: npt.NDArray[np.uint8],
     residuals: npt.NDArray[np.int8],
-    z_now: npt.NDArray[np.float32],
+    residual_now: npt.NDArray[np.float32],
     before: npt.NDArray[np.int16],
     normal_before: npt.NDArray[np.uint16],
 ) -> None:
@@ -345,7 +378,7 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
     """
     for i in range(status.shape[0]):
         for j in range(status.shape[1]):
-            if np.isnan(z_now[i, j]):
+            if np.isnan(residual_now[i, j]):
                 continue
             old = status[i, j]
             starts = before[i, j] == 0 and evidence[i, j] > 0
@@ -382,9 +415,12 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
                 grade = _CONFIRMED
             if normal_run[i, j] == 0:
                 span_days[i, j] = min(day - int(first_anomaly[i, j]), 255)
-            _push(residuals[:, i, j], rule.sign * z_now[i, j] * sigma[i, j] * SIGMA_STEP)
+                _push(residuals[:, i, j], residual_now[i, j])
             if grade == _CONFIRMED and confirmed[i, j] == 0:
-                confirmed[i, j] = day
+                if _drop(residuals[:, i, j], rule.sign) >= rule.min_drop:
+                    confirmed[i, j] = day
+                else:
+                    grade = _LOW
             status[i, j] = grade
 
 
@@ -417,6 +453,19 @@ def _push(kept: npt.NDArray[np.int8], residual: float) -> None:
     for k in range(kept.size - 1):
         kept[k] = kept[k + 1]
     kept[kept.size - 1] = min(max(int(np.rint(residual / RESIDUAL_STEP)), -127), 127)
+
+
+@inner
+def _drop(kept: npt.NDArray[np.int8], sign: float) -> float:
+    """How far the index fell: the median of the kept residuals, the larger of two middle ones."""
+    n = 0
+    while n < kept.size and kept[kept.size - 1 - n] != NO_RESIDUAL:
+        n += 1
+    if n == 0:
+        return 0.0
+    ordered = np.sort(kept[kept.size - n :])
+    middle = (n - 1) // 2 if sign > 0.0 else n // 2
+    return -sign * RESIDUAL_STEP * float(ordered[middle])
 
 
 @inner

@@ -5,8 +5,8 @@ there is missing), and its state is kept padded. The spatial prior of a pixel lo
 neighbours have made of their own observations, so the inside of a block does not depend on how the
 area is cut into blocks; the status of halo pixels does, and is to be cropped.
 
-A state of the evidence CUSUM takes 40 bytes a pixel with the default seven coefficients; those of
-the classical detectors (`detectors`) are larger.
+A state of the evidence CUSUM takes 40 bytes a pixel with the default seven coefficients, the model
+of a witness 16 more; those of the classical detectors (`detectors`) are larger.
 """
 
 import hashlib
@@ -35,12 +35,17 @@ from lesniva.change.regression import day_numbers, design
 from lesniva.conventions import INDEX_SCALE, Status, flags, from_day_number
 from lesniva.errors import InputError
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Changes when a stored state can no longer be continued."""
 
 AnyOptions = Options | ClassicalOptions | str
 
 _PLANE = ("y", "x")
+
+_NO_WITNESS: dict[str, Any] = {
+    "witness_coefficients": np.empty((0, 0, 0), dtype=np.int16),
+    "witness_sigma": np.empty((0, 0), dtype=np.uint16),
+}
 
 
 def options_hash(options: Options | ClassicalOptions, detector: str) -> str:
@@ -78,6 +83,7 @@ def start(
     options: AnyOptions = "standard",
     detector: str = "cusum_ll",
     history: tuple[xr.DataArray, npt.ArrayLike] | None = None,
+    witness: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Begin to monitor: the state before the first date after the history.
 
@@ -96,6 +102,10 @@ def start(
         "cusum_ll", or a classical one: ols_cusum, ols_mosum, ewma, iqr, three_in_a_row.
     history
         Index and dates that the model was fitted to; ols_mosum and iqr need their residuals.
+    witness
+        Model of a second index of the same block and dates, one that a disturbance lowers too: what
+        only one of the two sees (haze, drought, the smear of a coarser band) is then no evidence.
+        For the evidence CUSUM; pixels where it has no model do without.
 
     Returns
     -------
@@ -112,7 +122,12 @@ def start(
         observations; ``span_days`` from the first to the last anomaly of the event (of a finished
         or re-armed pixel: from the last normal observation to the evidence it has again); int8
         ``residuals`` (recent, y, x) of the event's newest observations in steps of 0.01, −128 =
-        none. All uint8 end at 255.
+        none. All uint8 end at 255. With a witness, ``witness_coefficients`` and ``witness_sigma``.
+
+    Raises
+    ------
+    InputError
+        For options of another detector, or a witness of a classical one.
     """
     chosen = chosen_options(options, detector)
     shape = tuple(model.sizes[name] for name in _PLANE)
@@ -127,6 +142,10 @@ def start(
     }
     if isinstance(chosen, Options):
         variables |= _evidence_fields(model, shape)
+        if witness is not None:
+            variables |= _witness_fields(witness)
+    elif witness is not None:
+        raise InputError(f"detector {detector} hears no witness; use cusum_ll, or give none")
     else:
         detectors.rule_of(detector, chosen, decrease=decrease)  # refuses what has no border
         variables |= _classical_fields(model, shape, detector, chosen)
@@ -152,17 +171,11 @@ def start(
 
 def _evidence_fields(model: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
     """Fields that only the evidence CUSUM has."""
-    fitted = model["status"].values == Status.NONE
-    coefficients = np.where(fitted, model["coefficients"].values, 0.0) * INDEX_SCALE
-    sigma = np.where(fitted, model["sigma"].values, 0.0) / SIGMA_STEP
+    coefficients, sigma = _packed_model(model)
     bytes_ = ("run_days", "normal_run", "normal_days", "span_days")
     return {
-        "coefficients": (
-            ("coef", *_PLANE),
-            np.rint(coefficients).astype(np.int16),
-            model["coefficients"].attrs,
-        ),
-        "sigma": (_PLANE, np.clip(np.rint(sigma), fitted, 65535).astype(np.uint16)),
+        "coefficients": (("coef", *_PLANE), coefficients, model["coefficients"].attrs),
+        "sigma": (_PLANE, sigma),
         "n_history": (_PLANE, np.minimum(model["n_history"].values, 255).astype(np.uint8)),
         "evidence": (_PLANE, np.zeros(shape, dtype=np.int16)),
         **{name: (_PLANE, np.zeros(shape, dtype=np.uint8)) for name in bytes_},
@@ -170,6 +183,26 @@ def _evidence_fields(model: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any
             ("recent", *_PLANE),
             np.full((N_RESIDUALS, *shape), NO_RESIDUAL, dtype=np.int8),
         ),
+    }
+
+
+def _packed_model(model: xr.Dataset) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """Coefficients and noise of a model in the steps of a state; noise 0 where there is none."""
+    fitted = model["status"].values == Status.NONE
+    coefficients = np.where(fitted, model["coefficients"].values, 0.0) * INDEX_SCALE
+    sigma = np.where(fitted, model["sigma"].values, 0.0) / SIGMA_STEP
+    return (
+        np.rint(coefficients).astype(np.int16),
+        np.clip(np.rint(sigma), fitted, 65535).astype(np.uint16),
+    )
+
+
+def _witness_fields(model: xr.Dataset) -> dict[str, Any]:
+    """Model of the index that bears witness."""
+    coefficients, sigma = _packed_model(model)
+    return {
+        "witness_coefficients": (("coef", *_PLANE), coefficients),
+        "witness_sigma": (_PLANE, sigma),
     }
 
 
@@ -293,6 +326,8 @@ def update(
     corrections: xr.Dataset | None = None,
     strata: xr.DataArray | None = None,
     options: AnyOptions = "standard",
+    witness: xr.DataArray | None = None,
+    witness_corrections: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Feed the detector with new dates.
 
@@ -312,6 +347,9 @@ def update(
         (y, x) uint8 stratum of each pixel, needed with corrections.
     options
         The options or profile the state was begun with.
+    witness, witness_corrections
+        Stack of the second index and what `scene.correction` gave for it, where the state was begun
+        with a witness; which scenes are passed over is decided by `corrections` alone.
 
     Returns
     -------
@@ -339,13 +377,20 @@ def update(
         (stack[t], int(day[t]), X[t], offset[t], noise[t], stratum)
         for t in np.flatnonzero(~rejected)
     ]
+    seen = _checked_witness(new, witness, time, witness_corrections)
+    of_witness = [tuple(each[t] for each in seen) for t in np.flatnonzero(~rejected)]
     if isinstance(chosen, Options):
         rule = cusum.rule_of(chosen, decrease=decrease)
-        fields = _arrays(new, tuple(map(str, new.data_vars))) | _scratch(new["status"].shape)
+        fields = (
+            _NO_WITNESS
+            | _arrays(new, tuple(map(str, new.data_vars)))
+            | _scratch(new["status"].shape)
+        )
         of_evidence = [fields[name] for name in cusum.EVIDENCE_FIELDS]
         of_status = [fields[name] for name in cusum.STATUS_FIELDS]
-        for scene in used:
-            cusum.accumulate(*scene, rule, *of_evidence)
+        for scene, other in zip(used, of_witness, strict=True):
+            arguments: list[Any] = [*scene, *other, rule, *of_evidence]
+            cusum.accumulate(*arguments)
             cusum.judge(scene[1], rule, *of_status)
     else:
         classical = detectors.rule_of(detector, chosen, decrease=decrease)
@@ -384,6 +429,26 @@ def _checked_corrections(
     return offset, noise, corrections["rejected"].values.astype(bool)
 
 
+def _checked_witness(
+    state: xr.Dataset,
+    witness: xr.DataArray | None,
+    time: npt.ArrayLike,
+    corrections: xr.Dataset | None,
+) -> tuple[npt.NDArray[Any], ...]:
+    """Stack, offset and noise of the witness; planes without pixels where there is none."""
+    n_times = np.atleast_1d(np.asarray(time)).size
+    if "witness_sigma" not in state:
+        return (
+            np.empty((n_times, 0, 0), dtype=np.int16),
+            np.zeros((n_times, 1)),
+            np.ones((n_times, 1)),
+        )
+    if witness is None:
+        raise InputError("the monitor state has a witness; give its index stack too")
+    offset, noise, _ = _checked_corrections(corrections, n_times)
+    return checked_stack(witness, time), offset, noise
+
+
 def _checked_strata(
     strata: xr.DataArray | None, corrections: xr.Dataset | None, plane: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
@@ -408,7 +473,7 @@ def _arrays(state: xr.Dataset, names: tuple[str, ...]) -> dict[str, Any]:
 def _scratch(plane: tuple[int, ...]) -> dict[str, Any]:
     """Room for what the kernels of a slice tell each other."""
     return {
-        "z_now": np.empty(plane, dtype=np.float32),
+        "residual_now": np.empty(plane, dtype=np.float32),
         "before": np.zeros(plane, dtype=np.int16),
         "normal_before": np.zeros(plane, dtype=np.uint16),
     }
@@ -438,8 +503,8 @@ def events(
     Dataset
         (y, x): ``status`` uint8; day numbers ``first_anomaly``, ``last_normal``, ``confirmed``,
         ``last_observed`` uint16 (0 = none); ``probability`` float32 0 … 1, NaN without model;
-        ``magnitude`` float32, the median of the event's newest residuals in index units, NaN
-        without event; ``n_anomalies`` and ``span_days`` uint8. Of a classical detector the
+        ``magnitude`` float32, the median of the event's newest anomalous residuals in index units,
+        NaN without event; ``n_anomalies`` and ``span_days`` uint8. Of a classical detector the
         magnitude is the residual or mean residual that its process stands for, the probability is
         NaN, and there is no ``span_days``. A REARMED pixel has a confirmed event, a lasting one
         that is over; the event of a FINISHED one was temporary.
