@@ -1,7 +1,10 @@
 """The same ground through every source: one changed line in the pipeline file, the same numbers."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +42,7 @@ start = 2022-06-01
 end = 2022-06-30
 [grid]
 resolution = 20
-block = 32
+block = {block}
 [composite]
 period = "day"
 """
@@ -123,10 +126,10 @@ def expected():
     return np.where(np.isin(scl, [4, 5, 7]), (nir - red) / (nir + red), np.nan)
 
 
-def write_job(folder, source):
+def write_job(folder, source, *, block=32):
     area = shapely.to_geojson(outline(TENS).buffer(0.001))
     (folder / "area.geojson").write_text(area)
-    (folder / "job.toml").write_text(JOB.format(source=source))
+    (folder / "job.toml").write_text(JOB.format(source=source, block=block))
     return config.read(folder / "job.toml")
 
 
@@ -233,3 +236,67 @@ def hub_source(hub, **more):
 
 def test_the_process_api_gives_the_same_ndvi(tmp_path, hub):
     assert as_it_should_be(ndvi(tmp_path, hub_source(hub)))
+
+
+CANARIES = (sentinelhub.SECRET, sentinelhub.TOKEN, "canary-signature")
+
+LOQUACIOUS = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG)
+logging.getLogger("numba").setLevel(logging.INFO)
+from lesniva import cli
+sys.argv = ["lesniva", "run", "job.toml"]
+cli.main()
+"""
+"""The command line with the debug logs of all libraries."""
+
+
+def all_that_is_written(folder):
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def run_loquaciously(folder):
+    """A run in processes of its own, GDAL as loquacious as it can be; what it says."""
+    told = {"CPL_DEBUG": "ON", "CPL_CURL_VERBOSE": "YES", "LESNIVA_LOG": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOQUACIOUS],
+        cwd=folder,
+        env={**os.environ, **told},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("fault", [None, loopback.Fault(status=403)], ids=["well", "refused"])
+def test_no_secret_of_an_account_is_in_any_log_output_or_archive(tmp_path, hub, fault):
+    write_job(tmp_path, hub_source(hub), block=512)
+    hub.always = lambda request: fault if request.path == "/api/v1/process" else None
+    code, told = run_loquaciously(tmp_path)
+    assert code == (0 if fault is None else 6)
+    assert hub.asked("/token")
+    assert b"DEBUG:urllib3" in told
+    for canary in CANARIES:
+        assert canary.encode() not in told + all_that_is_written(tmp_path)
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["direct", "mirrored"])
+def test_no_signature_of_a_file_is_in_any_log_output_or_archive(tmp_path, mirrored):
+    assets = {"red": "B04", "nir": "missing", "scl": "SCL"}
+    for band in ("B04", "SCL"):
+        write(tmp_path / "served" / "files" / f"{band}.tif", band)
+    item = feature(
+        {key: f"HOME/files/{name}.tif?sig=canary-signature" for key, name in assets.items()}
+    )
+    api, files = stac.api([item]), cog.files(tmp_path / "served")
+    home = tmp_path / "home"
+    home.mkdir()
+    with loopback.serving(
+        lambda request: (files if request.path.startswith("/files/") else api)(request)
+    ) as server:
+        archive = 'archive = "archive"' if mirrored else ""
+        write_job(home, f'kind = "stac"\nhref = "{server.url}/"\n{archive}', block=512)
+        code, told = run_loquaciously(home)
+        assert server.asked("/files/missing.tif")
+    assert code == 5
+    assert b"canary-signature" not in told + all_that_is_written(home)

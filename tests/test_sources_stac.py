@@ -344,6 +344,45 @@ def test_no_secret_of_an_address_or_header_is_ever_logged(server, caplog):
             method="POST",
         )
     assert "canary" not in str(caught.value) + caplog.text
-    assert "canary" not in remote.redact_text(
-        "GET https://h/x.tif?sig=canary Authorization: Bearer canary client_secret=canary"
-    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET https://h/x.tif?sig=canary HTTP/1.1",
+        '"GET /a/x.tif?sv=1&sig=canary HTTP/1.1" 206 8',
+        "Authorization: Bearer canary",
+        "authorization: Basic Y2FuYXJ5canary==",
+        "body grant_type=client_credentials&client_id=me&client_secret=canary&x=1",
+        "Obtained token {'access_token': 'canary', 'expires_in': 3600}",
+        '{"access_token":"canary","refresh_token": "canary"}',
+        "AWS_SECRET_ACCESS_KEY=canary, AWS_SESSION_TOKEN = canary",
+        "X-Amz-Signature: canary",
+        "https://me:canary@host.org/x.tif",
+        "/vsicurl/https://h/x.tif?X-Amz-Credential=canary&X-Amz-Signature=canary: 403",
+    ],
+)
+@pytest.mark.parametrize("name", ["urllib3.connectionpool", "rasterio._env", "requests_oauthlib.x"])
+def test_what_libraries_write_into_their_logs_is_cleaned(caplog, name, text):
+    remote.guard_logs()
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger(name).debug("%s", text)
+    assert caplog.records
+    assert "canary" not in caplog.text
+
+
+def test_tracebacks_in_any_log_are_cleaned(caplog):
+    remote.guard_logs()
+    try:
+        Path("https://h/x.tif?sig=canary").stat()
+    except OSError:
+        logging.getLogger("lesniva.cli").exception("it failed")
+    assert "FileNotFoundError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_guarding_twice_guards_once():
+    remote.guard_logs()
+    once = logging.getLogRecordFactory()
+    remote.guard_logs()
+    assert logging.getLogRecordFactory() is once

@@ -123,7 +123,7 @@ def pull(
     LockedError
         Another pull is filling this archive.
     SourceError
-        The first scenes failed one after another, none succeeded.
+        All scenes failed, or the first ones did one after another.
     EnvironmentFaultError
         The disk is full or cannot be written.
     """
@@ -202,6 +202,10 @@ def run(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    if total.failed and total.failed == len(wanted):
+        raise SourceError(
+            f"none of {total.failed} scenes could be fetched; each is named above with its reason"
+        )
     return total
 
 

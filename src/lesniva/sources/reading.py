@@ -64,6 +64,8 @@ def gdal_env(href: str = "") -> dict[str, str]:
         "GDAL_HTTP_LOW_SPEED_TIME": "20",
         "GDAL_HTTP_MAX_RETRY": "3",
         "GDAL_HTTP_RETRY_DELAY": "0.5",
+        # it would write headers past all logs
+        "CPL_CURL_VERBOSE": "NO",
         "CPL_VSIL_CURL_AUTHORIZATION_HEADER_ALLOWED_IF_REDIRECT": "NO",
         **stac.s3_options(href),
     }
@@ -114,6 +116,7 @@ def address(href: str) -> str:
     SourceError
         The signature cannot be had.
     """
+    remote.guard_logs()
     parts = urlsplit(href)
     if parts.scheme in ("http", "https") and parts.hostname not in remote.KNOWN_HOSTS:
         elsewhere = _elsewhere(href)
@@ -163,7 +166,6 @@ def read(
     UnreadableSceneError
         The last try failed as the ones before it, or the file is of another format, or too large.
     """
-    remote.guard_logs()
     tries = attempts if remote.is_remote(href) else 1
     reason = ""
     for number in range(tries):

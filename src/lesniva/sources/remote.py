@@ -18,6 +18,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -66,6 +67,32 @@ KNOWN_HOSTS = frozenset(
 KNOWN_BUCKETS = frozenset({"eodata"})
 """S3 buckets an asset may stand in."""
 
+LOQUACIOUS = frozenset(
+    {
+        "botocore",
+        "oauthlib",
+        "pystac_client",
+        "rasterio",
+        "requests",
+        "requests_oauthlib",
+        "sentinelhub",
+        "urllib3",
+    }
+)
+"""Libraries whose logs show what passes through them: addresses with signatures, tokens, forms."""
+
+_SECRET = re.compile(
+    r"""(?ix)
+    (
+        ["']? \b [\w-]* (?:secret|token|password|signature|sig|credential) [\w-]* ["']?
+        \s* [=:] \s* ["']?
+    )
+    [^\s&'",;}]+
+    """
+)
+"""What follows the name of a secret, as ``name=value``, ``name: value`` or in JSON."""
+
+_GUARDING = threading.Lock()
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SESSIONS = threading.local()
@@ -203,21 +230,40 @@ def redact(url: str) -> str:
 def redact_text(text: str) -> str:
     """Cut tokens, passwords and the queries of addresses out of a foreign message."""
     text = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+", r"\1 ***", text)
-    text = re.sub(r"(?i)\b(client_secret|access_token|sig|password)=[^\s&'\"]+", r"\1=***", text)
+    text = _SECRET.sub(r"\1***", text)
     text = re.sub(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found[0]), text)
     return re.sub(r"(\S)\?[^\s'\"<>]*=[^\s'\"<>]*", r"\1", text)
 
 
 def guard_logs() -> None:
-    """Keep secrets out of the logs of the libraries that write whole addresses into them.
+    """Keep secrets out of this process's logs, whichever library writes them and at any level.
 
-    To be called in every process that opens signed addresses; once or often is the same.
+    Libraries write whole addresses, headers and forms into their debug logs. Loggers come and go
+    with them, so that the records are cleaned where they are made: those of `LOQUACIOUS` wholly,
+    the tracebacks of all. Every way to a server passes here before it has a secret at hand; once or
+    often is the same.
     """
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("rasterio", "urllib3"):
-            logging.getLogger(name).addFilter(_without_secrets)
+    with _GUARDING:
+        factory = logging.getLogRecordFactory()
+        if not isinstance(factory, _WithoutSecrets):
+            logging.setLogRecordFactory(_WithoutSecrets(factory))
     # Says only that something was tried again; `fetch` says what.
     logging.getLogger("stamina").addFilter(_silent)
+
+
+@dataclass(frozen=True)
+class _WithoutSecrets:
+    """Makes log records as another factory does, and cleans them."""
+
+    make: Callable[..., logging.LogRecord]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self.make(*args, **kwargs)
+        if record.name.partition(".")[0] in LOQUACIOUS:
+            record.msg, record.args = redact_text(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = redact_text(logging.Formatter().formatException(record.exc_info))
+        return record
 
 
 def is_remote(href: str) -> bool:
@@ -420,11 +466,6 @@ def _session() -> requests.Session:
 
 def _silent(_record: logging.LogRecord) -> bool:
     return False
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redact_text(record.getMessage()), ()
-    return True
 
 
 def _reason(error: Exception) -> str:
