@@ -300,3 +300,73 @@ def test_no_signature_of_a_file_is_in_any_log_output_or_archive(tmp_path, mirror
         assert server.asked("/files/missing.tif")
     assert code == 5
     assert b"canary-signature" not in told + all_that_is_written(home)
+
+
+def east_half(text):
+    """The same job on a part of its area."""
+    west, south, east, north = outline(TENS).bounds
+    clip = f"clip = [{(west + east) / 2}, {south}, {east}, {north}]"
+    return text.replace('file = "area.geojson"', f'file = "area.geojson"\n{clip}')
+
+
+def job_like(folder, name, change):
+    (folder / name).write_text(change((folder / "job.toml").read_text()))
+    return config.read(folder / name)
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A service with all bands, and a job that mirrors it into an archive."""
+    folder = tmp_path / "served"
+    for band in ("B04", "B08", "B8A", "B11", "SCL"):
+        write(folder / "files" / f"{band}.tif", band, shift=SHIFT, blocksize=128)
+    names = {"red": "B04", "nir": "B08", "nir08": "B8A", "swir16": "B11", "scl": "SCL"}
+    item = feature({key: f"HOME/files/{band}.tif" for key, band in names.items()})
+    api, files = stac.api([item]), cog.files(folder)
+    with loopback.serving(
+        lambda request: (files if request.path.startswith("/files/") else api)(request)
+    ) as server:
+        job = write_job(tmp_path, f'kind = "stac"\nhref = "{server.url}/"\narchive = "archive"')
+        yield job, tmp_path, server
+
+
+def test_jobs_on_different_areas_share_an_archive_without_meeting(shared):
+    whole, folder, server = shared
+    east = job_like(folder, "east.toml", east_half)
+    assert "1 acquisitions fetched" in pipeline.pull(whole)
+    assert "1 acquisitions fetched" in pipeline.pull(east)
+    server.log.clear()
+    assert " 1 were there" in pipeline.pull(whole)
+    assert " 1 were there" in pipeline.pull(east)
+    assert not [request for request in server.log if request.path.startswith("/files/")]
+    pipeline.run(whole, folder / "out", scheduler=SYNCHRONOUS)
+    with rasterio.open(folder / "out" / "rasters" / "ndvi_2022-06-05.tif") as file:
+        values = file.read(1, window=file.window(*TWENTIES.boundingbox).round(), masked=True)
+        values = values.filled(0) * file.scales[0] + np.where(values.mask, np.nan, 0)
+    assert as_it_should_be(values)
+
+
+def test_jobs_on_the_same_area_share_files_and_add_only_their_own_bands(shared):
+    ndvi_job, folder, server = shared
+    pipeline.pull(ndvi_job)
+    water = job_like(
+        folder,
+        "ndmi.toml",
+        lambda text: text.replace("[composite]", '[composite]\nindex = ["ndmi"]'),
+    )
+    server.log.clear()
+    assert "1 acquisitions fetched" in pipeline.pull(water)
+    asked = {request.path for request in server.log if request.path.startswith("/files/")}
+    assert asked == {"/files/B8A.tif", "/files/B11.tif"}
+    server.log.clear()
+    assert " 1 were there" in pipeline.pull(ndvi_job)
+    assert not [request for request in server.log if request.path.startswith("/files/")]
+
+
+def test_the_limit_holds_for_all_areas_of_an_archive_together(shared):
+    whole, folder, _ = shared
+    pipeline.pull(whole)
+    east = job_like(folder, "east.toml", east_half)
+    size = sum(p.stat().st_size for p in (folder / "archive").rglob("*") if p.is_file())
+    assert ", 1 left out for want of room" in pipeline.pull(east, max_gb=size / 1e9)
+    assert "1 acquisitions fetched" in pipeline.pull(east, max_gb=2 * size / 1e9)

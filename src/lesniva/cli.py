@@ -218,9 +218,13 @@ def archive_verify(
     ] = False,
 ) -> None:
     """Compare the files of a local archive with their checksums."""
+    from lesniva.errors import InputError
     from lesniva.sources import store
 
-    damaged = store.verify(folder, repair=repair)
+    parts = sorted(catalog.parent for catalog in folder.rglob(store.CATALOG))
+    if not parts:
+        raise InputError(f"{folder} holds no local archive; give what source.archive names")
+    damaged = [one for part in parts for one in store.verify(part, repair=repair)]
     for one in damaged:
         typer.echo(f"damaged: {one.where}: {one.why}", err=True)
     typer.echo(f"{folder}: {f'{len(damaged)} scenes are damaged' if damaged else 'whole'}")

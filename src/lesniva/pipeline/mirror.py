@@ -5,10 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pystac
+import shapely
 
 from lesniva import aoi, indices, masks, sources
-from lesniva.config import AnyPipeline, ForestPipeline, Pipeline, SentinelHubSource, StacSource
-from lesniva.sources import process, sentinelhub
+from lesniva.config import (
+    AnyPipeline,
+    CatalogSource,
+    ForestPipeline,
+    Pipeline,
+    SentinelHubSource,
+    StacSource,
+)
+from lesniva.sources import process, sentinelhub, store
 from lesniva.sources import pull as mirroring
 from lesniva.sources.query import Query
 
@@ -22,10 +30,22 @@ class Cost:
     """Processing units."""
 
 
-def archive_of(job: Pipeline) -> Path | None:
-    """Local archive that a job's scenes go through; None when they are read where they are."""
+def archive_of(job: Pipeline, area: aoi.Area, grids: Sequence[aoi.Grid]) -> Path | None:
+    """Local archive that a job's scenes go through; None when they are read where they are.
+
+    A folder of its own in ``source.archive`` for each area (and grid, where the service cuts to the
+    grid), so that jobs may share ``source.archive``: windows of one scene for different areas do
+    not meet, jobs on the same ground share what is there.
+    """
     source = job.source
-    return source.archive if isinstance(source, StacSource | SentinelHubSource) else None
+    if not isinstance(source, StacSource | SentinelHubSource) or source.archive is None:
+        return None
+    ground: list[object] = [shapely.to_wkb(shapely.normalize(area.outline), hex=True)]
+    if isinstance(source, SentinelHubSource):
+        ground += [(str(g.geobox.crs), tuple(g.geobox.affine), g.geobox.shape) for g in grids]
+        ground.append(job.grid.block)
+    origin = source.service if isinstance(source, SentinelHubSource) else source.href
+    return source.archive / store.digest(origin, getattr(source, "collection", ""), *ground)
 
 
 def bands_of(job: AnyPipeline) -> tuple[str, ...]:
@@ -52,7 +72,7 @@ def pull(
     area, grids
         Where.
     max_gb
-        Largest size of the archive; what the file says when not given.
+        Largest size of the whole archive; what the file says when not given.
 
     Returns
     -------
@@ -66,27 +86,36 @@ def pull(
     InputError
         It would cost more than the file allows.
     """
-    source = job.source
+    source, archive = job.source, archive_of(job, area, grids)
+    assert not isinstance(source, CatalogSource)  # noqa: S101 `archive_of` has said so
+    assert archive is not None  # noqa: S101
+    room = _room(archive, max_gb or source.max_gb)
     if isinstance(source, SentinelHubSource):
         service, wanted = _requests(job, source, area, grids)
         return process.pull(
             service,
             wanted,
-            source.archive,
+            archive,
             bands=bands_of(job),
             max_units=source.max_units,
-            max_gb=max_gb or source.max_gb,
+            max_gb=room,
         )
-    assert isinstance(source, StacSource)  # noqa: S101 `archive_of` has said so
-    assert source.archive is not None  # noqa: S101
     return mirroring.pull(
         search(job, source, area),
-        source.archive,
+        archive,
         area=area.outline,
         bands=bands_of(job),
-        max_gb=max_gb or source.max_gb,
+        max_gb=room,
         options=sources.gdal_env(source.href),
     )
+
+
+def _room(archive: Path, max_gb: float | None) -> float | None:
+    """Size that a job's folder may grow to, given what other areas take of the whole archive."""
+    if max_gb is None:
+        return None
+    others = store.used_bytes(archive.parent) - store.used_bytes(archive)
+    return max(max_gb - others / 1e9, 0.0)
 
 
 def in_words(archive: Path, done: mirroring.Pulled) -> str:
@@ -103,7 +132,9 @@ def estimate(job: AnyPipeline, area: aoi.Area, grids: Sequence[aoi.Grid]) -> Cos
     if not isinstance(job.source, SentinelHubSource):
         return None
     _, wanted = _requests(job, job.source, area, grids)
-    cost = process.estimate(wanted, job.source.archive, bands_of(job))
+    archive = archive_of(job, area, grids)
+    assert archive is not None  # noqa: S101 such a source always has one
+    cost = process.estimate(wanted, archive, bands_of(job))
     return Cost(cost.requests, cost.units)
 
 

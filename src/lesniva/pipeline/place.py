@@ -93,7 +93,7 @@ def place_of(job: Pipeline) -> Place:
 
 def known(job: AnyPipeline, place: Place) -> list[pystac.Item]:
     """Scenes of a job as its source, or its local archive, lists them now."""
-    archive = mirror.archive_of(job)
+    archive = mirror.archive_of(job, place.area, place.grids)
     asked = job.source.model_dump(
         include={"kind", "href", "collection", "hosts", *Filters.model_fields}, exclude_none=True
     )
@@ -110,7 +110,7 @@ def find(job: AnyPipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
     with stage(report, "area"):
         place = place_of(job)
     with stage(report, "search"):
-        archive = mirror.archive_of(job)
+        archive = mirror.archive_of(job, place.area, place.grids)
         if archive is not None:
             pulled = mirror.pull(job, place.area, place.grids)
             report.words.append(mirror.in_words(archive, pulled))

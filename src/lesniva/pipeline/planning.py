@@ -130,11 +130,11 @@ def pull(job: AnyPipeline, *, max_gb: float | None = None) -> str:
     LesnivaError
         As `mirror.pull`.
     """
-    archive = mirror.archive_of(job)
+    place = place_of(job)
+    archive = mirror.archive_of(job, place.area, place.grids)
     if archive is None:
         raise InputError(
             f"{job.name}: the source has no local archive to pull into: name a folder as "
             'source.archive (kinds "stac" and "sentinelhub")'
         )
-    place = place_of(job)
     return mirror.in_words(archive, mirror.pull(job, place.area, place.grids, max_gb=max_gb))

@@ -186,10 +186,8 @@ def processing_units(height: int, width: int, bands: int) -> float:
 
 def estimate(wanted: Sequence[Task], archive: Path, bands: Collection[str]) -> Estimate:
     """Estimate what the tasks would cost that are not in the archive yet; asks nothing."""
-    names = _with_scl(bands)
-    missing = [one for one in wanted if not store.known(archive, one.id, names, _outline(one))]
-    units = sum(_units(one, bands) for one in missing)
-    return Estimate(len(missing), units)
+    missing = [(one, lacking) for one in wanted if (lacking := _lacking(one, archive, bands))]
+    return Estimate(len(missing), sum(_units(one, lacking) for one, lacking in missing))
 
 
 def pull(
@@ -247,7 +245,7 @@ def pull(
             f"{cost.requests} requests would cost {cost.units:.0f} processing units, more than "
             f"max_units = {max_units:g}; shorten the period, ask for fewer bands or raise it"
         )
-    fetch = partial(_fetch, service=service, archive=archive, bands=_with_scl(bands))
+    fetch = partial(_fetch, service=service, archive=archive, wanted=bands)
     with mirror.filling(archive):
         return mirror.run(
             wanted, fetch, archive, threads=threads, max_gb=max_gb, on_skipped=on_skipped
@@ -345,10 +343,21 @@ def _pixels(content: bytes, piece: GeoBox, count: int, dtype: str) -> npt.NDArra
         return file.read() if whole else None
 
 
-def _fetch(task: Task, *, service: Service, archive: Path, bands: tuple[str, ...]) -> mirror.Pulled:
-    outline = _outline(task)
-    if store.known(archive, task.id, bands, outline):
+def _lacking(task: Task, archive: Path, wanted: Collection[str]) -> tuple[str, ...]:
+    """Bands to ask for: those that are not in the archive, and the classes that go with any."""
+    missing = store.missing(archive, task.id, _with_scl(wanted), _outline(task))
+    if not missing:
+        return ()
+    return _with_scl(missing if _split(missing)[0] else wanted)
+
+
+def _fetch(
+    task: Task, *, service: Service, archive: Path, wanted: Collection[str]
+) -> mirror.Pulled:
+    bands = _lacking(task, archive, wanted)
+    if not bands:
         return mirror.Pulled(known=1)
+    outline = _outline(task)
     height, width = task.piece.shape
     reads = height * width * 2 * (len(bands) + 1)
     asked = request(service, task, bands)

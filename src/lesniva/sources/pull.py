@@ -240,25 +240,26 @@ def _fetch(
 ) -> Pulled:
     hrefs = catalog.assets(item)
     wanted = list(hrefs) if bands is None else list(bands)
-    missing = [band for band in wanted if band not in hrefs]
-    if missing or not wanted:
+    absent = [band for band in wanted if band not in hrefs]
+    if absent or not wanted:
         raise UnreadableSceneError(
-            f"scene {item.id} has no file for {', '.join(missing) or 'any band'}; "
+            f"scene {item.id} has no file for {', '.join(absent) or 'any band'}; "
             f"it has {', '.join(hrefs) or 'none'}"
         )
     outline = store.digest("pull", shapely.normalize(area).wkt)
-    if store.known(archive, item.id, wanted, outline):
+    missing = store.missing(archive, item.id, wanted, outline)
+    if not missing:
         return Pulled(known=1)
     files: dict[str, dict[str, Any]] = {}
     part: Part | None = None
-    for band in wanted:
+    for band in missing:
         work = partial(_window, area=area)
         pixels, transform, part = reading.read(hrefs[band], work, options=options)
         if part is None:
             store.save_empty(archive, item.id, outline)
             return Pulled(empty=1)
         _check_disk(archive, pixels.nbytes)
-        if not pixels.any() and band == wanted[0]:
+        if not pixels.any() and band == wanted[0]:  # so do all others
             store.save_empty(archive, item.id, outline)
             return Pulled(empty=1)
         path = archive / item.id / f"{band}.tif"

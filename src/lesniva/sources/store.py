@@ -40,8 +40,10 @@ MULTIHASH_SHA256 = "1220"
 """What precedes a SHA-256 in the STAC file extension's checksum: function and length."""
 
 
-def known(archive: Path, item_id: str, bands: Iterable[str], outline: str = "") -> bool:
-    """Tell whether an acquisition is in the archive, whole and with these bands.
+def missing(
+    archive: Path, item_id: str, bands: Iterable[str], outline: str = ""
+) -> tuple[str, ...]:
+    """Name the bands of an acquisition that are not in the archive, or not whole.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def known(archive: Path, item_id: str, bands: Iterable[str], outline: str = "") 
     item_id
         Id of the acquisition.
     bands
-        Bands that are wanted; an acquisition that was found empty has all.
+        Bands that are wanted; an acquisition that was found empty lacks none.
     outline
         What part of it is wanted (see `save`); one saved for another part does not count.
 
@@ -60,16 +62,22 @@ def known(archive: Path, item_id: str, bands: Iterable[str], outline: str = "") 
     """
     folder = archive / item_id
     if (folder / EMPTY).is_file() and (folder / EMPTY).read_text() == outline:
-        return True
-    item = _read_item(folder / f"{item_id}.json")
+        return ()
+    held = _held(folder, outline)
+    return tuple(band for band in bands if band not in held)
+
+
+def _held(folder: Path, outline: str) -> dict[str, dict[str, Any]]:
+    """Assets of an acquisition whose files stand."""
+    item = _read_item(folder / f"{folder.name}.json")
     if item is None or item["properties"].get("lesniva:outline", "") != outline:
-        return False
-    assets = item["assets"]
-    return all(band in assets for band in bands) and all(
-        (folder / asset["href"]).is_file()
+        return {}
+    return {
+        band: asset
+        for band, asset in item["assets"].items()
+        if (folder / asset["href"]).is_file()
         and (folder / asset["href"]).stat().st_size == asset["file:size"]
-        for asset in assets.values()
-    )
+    }
 
 
 def save_band(
@@ -158,6 +166,8 @@ def save(
 ) -> None:
     """Write the item of an acquisition whose files stand: from now on it is in the archive.
 
+    Bands that stood already, of the same part of the scene, stay with it.
+
     Parameters
     ----------
     archive
@@ -190,8 +200,10 @@ def save(
     )
     if crs.to_epsg():
         saved.properties["proj:epsg"] = crs.to_epsg()
+    media = pystac.MediaType.COG
+    for band, asset in _held(archive / item.id, outline).items():
+        saved.add_asset(band, pystac.Asset.from_dict(asset))
     for band, fields in files.items():
-        media = pystac.MediaType.COG
         saved.add_asset(band, pystac.Asset(f"./{band}.tif", None, None, media, ["data"], fields))
     storage.write_json(
         archive / item.id / f"{item.id}.json", saved.to_dict(include_self_link=False)
