@@ -418,8 +418,31 @@ def test_notes_are_marked_and_explained(tmp_path, drawn):
     note = "no past yields, level of the other districts; no satellite skill yet at this date"
     draw_harvest(tmp_path, forecast=forecast(note=note), language="ru")
     said = said_on(drawn[0]).split("\n")
-    assert "Западный*" in said
-    assert "* нет прошлых урожаев, уровень других районов" in said
+    assert "Западный ¹" in said
+    assert "¹ нет прошлых урожаев, уровень других районов" in said
+
+
+def test_a_district_with_two_notes_has_the_mark_of_each(tmp_path, drawn):
+    rows = pd.concat(
+        [
+            forecast(note="no past yields, level of the other districts; no imagery"),
+            forecast(note="no imagery").assign(adm_id="e", name_en="East District"),
+        ]
+    )
+    draw_harvest(tmp_path, forecast=rows)
+    said = said_on(drawn[0]).split("\n")
+    assert {"West ¹ ²", "East ¹"} <= set(said)
+    assert "¹ no imagery   ² no past yields, level of the other districts" in said
+
+
+def test_a_town_smaller_than_its_number_has_one_all_the_same(tmp_path, drawn):
+    town = shapely.Point(WEST + 1_500, NORTH - 3_000).buffer(280)
+    shapes = districts()
+    shapes.loc[0, "geometry"] = shapes.geometry[0].difference(town)
+    shapes.loc[2] = {"adm_id": "t", "name_en": "Town", "name_ru": "Город", "geometry": town}
+    rows = pd.concat([forecast(yield_t_ha=44.6), forecast(yield_t_ha=45.3).assign(adm_id="t")])
+    draw_harvest(tmp_path, forecast=rows, districts=shapes)
+    assert {"44.6", "45.3"} <= set(said_on(drawn[0]).split("\n"))
 
 
 def test_a_crop_without_past_years_or_interval_is_drawn(tmp_path, drawn):
@@ -446,6 +469,8 @@ def test_faulty_input_is_named(tmp_path):
         draw_forest(tmp_path, ndvi=[])
     with pytest.raises(ValueError, match="give at least one row"):
         draw_harvest(tmp_path, forecast=forecast(yield_t_ha=np.nan))
+    with pytest.raises(ValueError, match="give one district its own"):
+        draw_harvest(tmp_path, districts=districts().set_geometry([None, shapely.Polygon()]))
     with pytest.raises(ValueError, match="twice"):
         draw_harvest(tmp_path, forecast=pd.concat([forecast(), forecast()]))
     assert not list(tmp_path.glob("*.png"))

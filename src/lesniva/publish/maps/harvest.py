@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 
 from lesniva.publish.fields import Language
 from lesniva.publish.maps import ground, page, words
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NO_FORECAST = "#d4d4d4"
+
+OVERHANG = 3
+"""Points by which a number may stand out of a district that is too small for it."""
+
 SKILL = "#e3eefa"
 FORECAST_COLOUR = "#08519c"
 PLAIN_COLOUR = "#a9a9a9"
@@ -65,7 +70,7 @@ def harvest_map(
     ------
     ValueError
         There is no forecast at all, a district has two of one crop, a column is missing, or the
-        districts have no CRS.
+        districts have no CRS or no shape.
     EnvironmentFaultError
         The picture cannot be written.
     """
@@ -79,6 +84,8 @@ def harvest_map(
     if known.duplicated(["adm_id", "crop"]).any():
         raise ValueError("the forecast has a district and crop twice; give one year and cut-off")
     shapes = ground.present(districts)
+    if shapes.empty:
+        raise ValueError("a harvest map was asked for without a shape; give one district its own")
     shapes = shapes.to_crs(ground.equal_area(shapes.geometry))
     crops = dict(list(known.sort_values(["yield_t_ha", "adm_id"]).groupby("crop")))
     crops = {crop: _with_colours(crops[crop]) for crop in known["crop"].unique()}
@@ -142,9 +149,14 @@ def _draw_choropleth(
     faces = drawn["colour"].fillna(NO_FORECAST)
     ground.fill(ax, drawn.geometry, facecolors=faces, edgecolors="#7a7a7a", linewidths=0.6)
     known = drawn.dropna(subset=["yield_t_ha"])
+    taken: list[Any] = []
     for value, ink, room in zip(known["yield_t_ha"], known["ink"], known.geometry, strict=True):
         number = words.number(value, 1, language)
-        ground.write_inside(ax, number, room, size=8, weight="bold", color=ink)
+        look: dict[str, Any] = {"weight": "bold", "color": ink}
+        placed = ground.write_inside(ax, number, room, size=8, taken=taken, **look)
+        # A town is smaller than its number: a little may stand out over its neighbours.
+        wider = shapely.buffer(room, OVERHANG * ground.point(ax))
+        taken += placed or ground.write_inside(ax, number, wider, size=7.5, taken=taken, **look)
     if len(known) < len(drawn):
         y = bottom - 0.12
         page.write(figure, left, y, "\N{BLACK SQUARE}", color=NO_FORECAST)
@@ -172,16 +184,24 @@ def _draw_intervals(figure: "Figure", body: Body, rows: pd.DataFrame, language: 
 
 
 def _marks(notes: Iterable[object], language: Language) -> tuple[list[str], str]:
-    """Asterisks for each row by its notes, and what they mean."""
-    signs: dict[str, str] = {}
+    """Superscript numbers for each row by its notes, and what they mean."""
+    signs: dict[str, int] = {}
     marks = []
     for note in notes:
         parts = note.split("; ") if isinstance(note, str) and note else []
         # What is said of skill stands above the map.
         parts = [part for part in parts if "skill" not in part]
-        marks.append("".join(signs.setdefault(part, "*" * (len(signs) + 1)) for part in parts))
-    explained = [f"{sign} {words.translated(part, language)}" for part, sign in signs.items()]
+        numbers = sorted(signs.setdefault(part, len(signs) + 1) for part in parts)
+        marks.append("".join(f" {_superscript(number)}" for number in numbers))
+    explained = [
+        f"{_superscript(number)} {words.translated(part, language)}"
+        for part, number in signs.items()
+    ]
     return marks, "   ".join(explained)
+
+
+def _superscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _draw_errors(figure: "Figure", body: Body, past: pd.DataFrame, language: Language) -> None:
