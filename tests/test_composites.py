@@ -1,5 +1,7 @@
 """Composites: NumPy says what a period's value is."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 from lesniva import composites
 from lesniva.conventions import NODATA_INT16
 from lesniva.errors import InputError
+
+REPEATING = ("day", "dekad", "month", "season")
 
 STACKS = hnp.arrays(
     np.int16,
@@ -145,3 +149,38 @@ def test_moments_of_a_day_belong_to_that_day():
 def test_unknown_period_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="unknown period week: use day, dekad, month, season or"):
         composites.periods(["2024-06-10"], "week")
+
+
+@given(st.dates(dt.date(2015, 6, 1), dt.date(2030, 12, 31)), st.sampled_from(REPEATING))
+def test_a_day_lies_in_the_days_of_its_period_and_its_neighbours_do_not(day, period):
+    (label,) = composites.periods([day], period)
+    first, last = composites.days_of(label)
+    assert first <= day <= last
+    span = np.arange(first, last + dt.timedelta(days=1), dtype="datetime64[D]")
+    assert set(composites.periods(span, period)) == {label}
+    beside = [first - dt.timedelta(days=1), last + dt.timedelta(days=1)]
+    assert label not in composites.periods(beside, period)
+
+
+@pytest.mark.parametrize("label", ["all", "2024-06-d4", "2024-13", "2024-06-31", "June"])
+def test_what_is_no_period_is_refused(label):
+    with pytest.raises(InputError, match=f"no period '{label}'"):
+        composites.days_of(label)
+
+
+def test_the_same_dekads_of_earlier_years_are_found():
+    known = ["2024-06-d1", "2022-06-d1", "2023-06-d1", "2023-06-d2", "2025-06-d1"]
+    assert composites.same_of_earlier_years("2024-06-d1", known) == ["2022-06-d1", "2023-06-d1"]
+    assert composites.same_of_earlier_years("2024", ["2022", "2024", "2025"]) == ["2022"]
+
+
+@given(STACKS.filter(len), st.integers(1, 4))
+def test_an_anomaly_is_the_departure_from_numpys_mean_where_there_are_enough_years(stack, least):
+    value, earlier = stack[0], stack[1:]
+    found = composites.anomaly(value, earlier, min_years=least)
+    for row, col, clear in pixels(earlier):
+        if value[row, col] == NODATA_INT16 or len(clear) < least:
+            assert found[row, col] == NODATA_INT16
+        else:
+            departure = value[row, col] - np.mean(clear)
+            assert abs(found[row, col] - np.clip(departure, -32767, 32767)) <= 0.5

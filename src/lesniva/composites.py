@@ -1,6 +1,7 @@
 """Composites: one value a pixel and period from whatever was clear in it."""
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numba
@@ -46,6 +47,81 @@ def periods(dates: npt.ArrayLike, period: Period) -> list[str]:
     if period == "all":
         return ["all"] * len(text)
     raise InputError(f"unknown period {period}: use day, dekad, month, season or all")
+
+
+def days_of(period: str) -> tuple[dt.date, dt.date]:
+    """First and last day of a period by its label (see `periods`), all but ``all``.
+
+    Raises
+    ------
+    InputError
+        The label is none.
+    """
+    parts = period.split("-")
+    try:
+        year, month = int(parts[0]), int(parts[1]) if len(parts) > 1 else 1
+        if len(parts) == 1:
+            return dt.date(year, 1, 1), dt.date(year, 12, 31)
+        first = dt.date(year, month, 1)
+        last = dt.date(year + month // 12, month % 12 + 1, 1) - dt.timedelta(days=1)
+        if len(parts) == 2:
+            return first, last
+        if parts[2] in ("d1", "d2"):
+            start = 1 if parts[2] == "d1" else 11
+            return first.replace(day=start), first.replace(day=start + 9)
+        if parts[2] == "d3":
+            return first.replace(day=21), last
+        day = first.replace(day=int(parts[2]))
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"no period {period!r}; a label is like 2024-06-15, 2024-06-d2, 2024-06 or 2024"
+        ) from error
+    return day, day
+
+
+def same_of_earlier_years(period: str, known: Iterable[str]) -> list[str]:
+    """Labels of the same dekad, month or season in earlier years, rising.
+
+    Parameters
+    ----------
+    period
+        A label such as ``2024-06-d2`` (see `periods`).
+    known
+        The labels that there are.
+    """
+    year, rest = period[:4], period[4:]
+    return sorted({label for label in known if label[4:] == rest and label[:4] < year})
+
+
+def anomaly(
+    value: npt.NDArray[np.int16], earlier: Iterable[npt.NDArray[np.int16]], *, min_years: int
+) -> npt.NDArray[np.int16]:
+    """Departure of a composite from the mean of the same period in earlier years.
+
+    Parameters
+    ----------
+    value
+        (y, x) int16 composite × `INDEX_SCALE`, missing `NODATA_INT16`.
+    earlier
+        Composites of the same period, one a year; looked at one by one.
+    min_years
+        Fewest earlier years in which a pixel has a value.
+
+    Returns
+    -------
+    (y, x) int16
+        `value` minus the mean, in the same steps, within ±32767; missing where either is.
+    """
+    total = np.zeros(value.shape, dtype=np.int64)
+    years = np.zeros(value.shape, dtype=np.int64)
+    for one in earlier:
+        there = one != NODATA_INT16
+        total += np.where(there, one, 0)
+        years += there
+    known = (value != NODATA_INT16) & (years >= max(min_years, 1))
+    mean = np.divide(total, years, out=np.zeros(value.shape), where=years > 0)
+    departure = np.clip(np.rint(value - mean), -32767, 32767)
+    return np.where(known, departure, NODATA_INT16).astype(np.int16)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -246,6 +246,23 @@ class CompositeSection(Section):
     """One raster for each."""
     statistic: Literal["median", "max", "mean"] = "median"
     """How the clear observations of a pixel become one value."""
+    since: dt.date | None = None
+    """First day whose period is published; earlier ones then serve as normal only."""
+    anomaly: bool = False
+    """Also the departure from the mean of the same period in the earlier years of the job."""
+    min_years: Annotated[int, Field(ge=1)] = 3
+    """Fewest earlier years in which a pixel must have a value for its anomaly."""
+    netcdf: bool = False
+    """Also one NetCDF file an index, with time as a dimension, by the CF conventions."""
+
+    @model_validator(mode="after")
+    def _anomaly_has_years(self) -> Self:
+        if self.anomaly and self.period not in ("dekad", "month", "season"):
+            raise ValueError(
+                f'anomaly needs the period "dekad", "month" or "season", not "{self.period}": '
+                "only those come again every year"
+            )
+        return self
 
 
 class Pipeline(Section):

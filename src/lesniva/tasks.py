@@ -301,17 +301,27 @@ def findings_block(
         Fingerprint of what the state has seen: it names the file, so that another state makes
         another file.
     out
-        Arrays (y, x) of `change.events`, and the probability in ``percent``, 0 without evidence.
+        Arrays (y, x) of `change.events`, the probability in ``percent``, 0 without evidence, and
+        ``n_obs``: the clear observations that the pixel's model stands on, missing outside forest.
     """
     del version
-    events = change.events(ledger.read_block(book, block.key), halo=INSIDE)
+    state = ledger.read_block(book, block.key)
+    events = change.events(state, halo=INSIDE)
     # log-odds of 0 are "no evidence", not "fifty-fifty"
     found = {str(name): variable.values for name, variable in events.data_vars.items()}
     probability = found["probability"]
     found["percent"] = np.where(probability == 0.5, 0.0, 100 * probability)
+    found["n_obs"] = _count_of_history(state)
     with whole_file(out) as temporary:
         np.savez(temporary, **found)  # type: ignore[arg-type]
     return BlockReport(paths={"findings": out})
+
+
+def _count_of_history(state: xr.Dataset) -> npt.NDArray[np.float32]:
+    inside = state[["n_history", "status"]].isel(INSIDE)
+    outside = inside["status"].isin([int(Status.NOT_FOREST), int(Status.NO_DATA)])
+    counts: npt.NDArray[np.float32] = inside["n_history"].astype(np.float32).where(~outside).values
+    return counts
 
 
 def _save_observed(
@@ -545,6 +555,15 @@ def composite_block(
     out = _name_of(out, observed)
     _save(out, value)
     return BlockReport(len(observed.days), observed.unreadable, {"composite": out})
+
+
+def anomaly_block(
+    *, value: Path, earlier: Sequence[Path], min_years: int, out: Path
+) -> BlockReport:
+    """Departure of a composite of one block from those of earlier years, a file as theirs."""
+    departure = composites.anomaly(np.load(value), map(np.load, earlier), min_years=min_years)
+    _save(out, departure)
+    return BlockReport(paths={"anomaly": out})
 
 
 def _name_of(out: Path, observed: Observations) -> Path:

@@ -36,6 +36,7 @@ FOREST_RASTERS = {
     "confirmed_on": "confirmed",
     "probability": "percent",
     "magnitude": "magnitude",
+    "n_obs": "n_obs",
 }
 """Published layer → array of `tasks.findings_block`."""
 
@@ -210,7 +211,9 @@ def _findings(
         block.key: {
             "book": book,
             "block": block,
-            "version": tasks.digest(sorted(seen[block.key].scenes), seen[block.key].last_day),
+            "version": tasks.digest(
+                sorted(seen[block.key].scenes), seen[block.key].last_day, *FOREST_RASTERS.values()
+            ),
         }
         for block in place.blocks
         if block.key in seen
@@ -322,7 +325,7 @@ def _publish(
         ],
         alerts=table,
         districts=place.districts,
-        title=f"{TITLES['forest']}: {place.area.name_en}",
+        title=f"{TITLES['forest']}: {shelf.where}",
         credit=shelf.credit,
     )
     confirmed = table[table["status"] == "confirmed"]

@@ -199,7 +199,7 @@ def _publish(
         forecast=layer,
         districts=place.districts,
         skill=past["skill"],
-        title=f"{TITLES['harvest']}: {place.area.name_en}",
+        title=f"{TITLES['harvest']}: {shelf.where}",
         credit=shelf.credit,
     )
     for grid in place.grids:

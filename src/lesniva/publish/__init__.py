@@ -2,6 +2,7 @@
 
 - `layers`: the raster layers we publish, their numbers and colours;
 - `cog`: a layer of a whole area as COG, from blocks;
+- `netcdf`: a layer over several times as NetCDF, by the CF conventions;
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
 - `qgis`: styles (QML) of both;
 - `maps`: pictures (PNG) of the results;
@@ -14,6 +15,7 @@ from lesniva.publish.fields import field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
 from lesniva.publish.manifest import verify, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map
+from lesniva.publish.netcdf import write_netcdf
 from lesniva.publish.qgis import (
     alerts_style,
     districts_style,
@@ -54,6 +56,7 @@ __all__ = [
     "write_geopackage",
     "write_geoparquet",
     "write_manifest",
+    "write_netcdf",
     "write_run",
     "write_stac",
     "write_style",

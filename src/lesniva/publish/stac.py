@@ -20,7 +20,7 @@ import shapely
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.publish.cog import RasterStats
 from lesniva.publish.layers import Layer
-from lesniva.publish.manifest import without_secrets
+from lesniva.publish.manifest import EDITABLE, without_secrets
 from lesniva.publish.vector import geojson_features
 from lesniva.storage import sha256, write_json
 
@@ -41,6 +41,7 @@ MEDIA_TYPES = {
     ".gpkg": pystac.MediaType.GEOPACKAGE,
     ".html": pystac.MediaType.HTML,
     ".json": pystac.MediaType.JSON,
+    ".nc": "application/x-netcdf",
     ".parquet": pystac.MediaType.PARQUET,
     ".qml": pystac.MediaType.XML,
     ".tif": pystac.MediaType.COG,
@@ -304,7 +305,10 @@ def _asset(path: Path, folder: Path, *, roles: list[str], title: str) -> pystac.
         title=title,
         media_type=MEDIA_TYPES.get(path.suffix),
         roles=roles,
-        extra_fields={
+        # What reviewers write into has no lasting size and checksum.
+        extra_fields={}
+        if path.suffix in EDITABLE
+        else {
             "file:size": path.stat().st_size,
             # Multihash: 0x12 = SHA-256, 0x20 = 32 bytes.
             "file:checksum": f"1220{sha256(path)}",
