@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -180,8 +180,20 @@ def to_item(feature: dict[str, Any], base: str, hosts: Collection[str] = ()) -> 
             if key in _BAND_OF:
                 raise query.BrokenItemError(f"{key}: {error}") from None
             del item.assets[key]
+    own = _own_address(item, base)
     item.clear_links()
+    if own is not None:
+        # what is made of a scene says so by this address
+        item.add_link(pystac.Link(pystac.RelType.SELF, own, pystac.MediaType.GEOJSON))
     return item
+
+
+def _own_address(item: pystac.Item, base: str) -> str | None:
+    """Address of an item: what it says itself, or its file where that has the item's name."""
+    said = item.get_self_href()
+    if said is not None and remote.is_remote(said):
+        return said
+    return base if PurePosixPath(urlsplit(base).path).stem == item.id else None
 
 
 def assets(item: pystac.Item) -> dict[str, str]:
