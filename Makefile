@@ -7,7 +7,7 @@ PEERS  := .venv-peers
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench notebooks lock clean
+.PHONY: help install demo judges test check format bench notebooks lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,10 @@ install: $(READY) ## make the virtual environment with the locked packages
 demo: $(READY) ## forest alerts and a harvest forecast on the embedded synthetic archive
 	$(BIN)/lesniva demo
 
-test: $(READY) ## the whole test suite, offline, warnings as errors
+judges: ## install QGIS, GDAL and PostGIS, which judge the results in the tests (Debian, root)
+	@tests/judges/install.sh
+
+test: $(READY) judges ## the whole test suite, offline, warnings as errors
 	$(BIN)/python -m pytest -n 2
 
 check: $(READY) ## format, lint, types, import contracts

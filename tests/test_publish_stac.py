@@ -8,6 +8,7 @@ import pytest
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pystac.extensions.classification import Classification
 
 from lesniva.conventions import ATTRIBUTION, SYNTHETIC_NOTICE
 from lesniva.publish.cog import write_cog
@@ -61,6 +62,34 @@ def test_pystac_reads_and_validates_the_collection_and_its_items(tmp_path):
     assert [item.id for item in items] == ["forest-20260610", "b"]
     for entity in (collection, *items):
         assert without_extensions(entity).validate()
+
+
+def test_the_extensions_of_pystac_read_what_they_know(tmp_path):
+    publish(tmp_path, product(tmp_path))
+    item = pystac.Item.from_file(
+        str(tmp_path / "stac" / "forest-20260610" / "forest-20260610.json")
+    )
+    assert item.ext.proj.code == "EPSG:32637"
+    assert item.ext.proj.shape == [60, 80]
+    assert item.ext.proj.transform == [100, 0, 400_000, 0, -100, 5_800_000]
+    status = item.assets["status"]
+    assert status.ext.file.size == (tmp_path / "rasters/forest-20260610/status.tif").stat().st_size
+    assert status.ext.file.checksum.startswith("1220")
+    classes = [
+        Classification(each) for each in status.to_dict()["bands"][0]["classification:classes"]
+    ]
+    assert {each.value: each.title for each in classes} == {
+        known.value: known.name_en for known in LAYERS["status"].classes
+    }
+    assert all(len(each.color_hint) == 6 for each in classes)
+
+
+def test_what_reviewers_write_into_has_no_checksum_that_would_soon_be_wrong(tmp_path):
+    (tmp_path / "lesniva.gpkg").write_bytes(b"SQLite")
+    path = publish(tmp_path, product(tmp_path), files={"gpkg": tmp_path / "lesniva.gpkg"})
+    asset = pystac.Collection.from_file(str(path)).assets["gpkg"]
+    assert asset.media_type == pystac.MediaType.GEOPACKAGE
+    assert not set(asset.extra_fields) & {"file:size", "file:checksum"}
 
 
 def test_every_asset_is_there_also_after_the_folder_has_moved(tmp_path):
