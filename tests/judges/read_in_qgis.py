@@ -1,7 +1,7 @@
 """Open files in QGIS as a person does, and say as JSON what QGIS made of them.
 
-Run by the Python that PyQGIS is installed for: ``read_in_qgis.py X Y FILE …``, with the place, in the
-CRS of the rasters, whose value is asked for. A layer of a GeoPackage is ``FILE|layername=NAME``.
+Run by the Python of PyQGIS: ``read_in_qgis.py X Y FILE …``, with the place (in the CRS of the
+rasters) whose value is asked for. A layer of a GeoPackage is ``FILE|layername=NAME``.
 """
 
 import json
