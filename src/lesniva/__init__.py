@@ -25,8 +25,10 @@ stands beside or above it (import-linter holds it to that)::
     synthetic           Sentinel-2 look-alikes whose truth is known
     ledger              what has been done, and the state it led to: one transaction a run
     execution           blocks as Dask tasks
+    notify              a command or a webhook told of new alerts
     ───────────────────
     storage, progress   files that are whole or not there; bars and log lines
+    logs                the log on stderr, plain or JSON, with run and block
     conventions         names, types, units and flags of everything that flows
     errors              what can go wrong, and who can mend it
 

@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from lesniva import logs
 from lesniva.errors import INTERNAL, PARTIAL, LesnivaError
 
 logger = logging.getLogger(__name__)
@@ -38,12 +40,26 @@ Scheduler = Annotated[
     str | None,
     typer.Option(help="Dask scheduler, tcp://HOST:PORT; a local cluster when not given."),
 ]
+Folder = Annotated[Path, typer.Argument(help="Output folder of a job.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+
+
+class LogStyle(Enum):
+    """How log lines look."""
+
+    PLAIN = "plain"
+    JSON = "json"
+
+
+Log = Annotated[
+    LogStyle | None,
+    typer.Option(help="Log lines on stderr: plain, or a JSON object each.", show_default="plain"),
+]
 
 
 def main() -> None:
     """Run the command line; an expected error is one line and its exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    logging.getLogger("lesniva").setLevel(os.environ.get("LESNIVA_LOG", "info").upper())
+    logs.start(level=_log_level())
     try:
         app()
     except LesnivaError as error:
@@ -59,20 +75,73 @@ def main() -> None:
         )
 
 
+def _log_level() -> str:
+    return os.environ.get("LESNIVA_LOG", "info")
+
+
 def _fail(message: str, code: int) -> NoReturn:
     typer.echo(f"lesniva: {message}", err=True)
     sys.exit(code)
 
 
 @app.command()
-def run(file: File, out: Out = None, scheduler: Scheduler = None) -> None:
+def run(
+    file: File, out: Out = None, scheduler: Scheduler = None, as_json: Json = False, log: Log = None
+) -> None:
     """Run the job of a pipeline file; a second run does only what is new."""
     from lesniva import config, pipeline
 
-    job = config.read(file)
-    report = pipeline.run(job, out or Path("out") / job.name, scheduler=scheduler)
-    _tell(report)
+    if log is not None:
+        logs.start(log.value, level=_log_level())
+    try:
+        job = config.read(file)
+        report = pipeline.run(job, out or Path("out") / job.name, scheduler=scheduler)
+    except Exception as error:
+        if as_json:
+            code = error.exit_code if isinstance(error, LesnivaError) else INTERNAL
+            _tell_json({"outcome": "failed", "exit_code": code, "error": str(error)})
+        raise
+    _tell(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Say how a job stands: last run, lag behind the newest scene, what failed, disk."""
+    from lesniva import pipeline
+
+    standing = pipeline.status(folder)
+    _tell(standing, as_json=as_json)
+    raise typer.Exit(standing.exit_code)
+
+
+@app.command()
+def rollback(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help="Run to return to; `status` lists those kept.")],
+) -> None:
+    """Return a forest job to the state that a run left; the next run goes on from there."""
+    from lesniva import pipeline
+
+    pipeline.roll_back(folder, to)
+    typer.echo(f"{folder}: back at {to}; run the job to publish from there")
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Option("--dir", help="Where output folders are to be.")] = Path(
+        "out"
+    ),
+) -> None:
+    """Look at this machine: versions, PROJ data, disk, write test, credentials (never shown)."""
+    from lesniva import pipeline
+    from lesniva.errors import EnvironmentFaultError
+
+    checkup = pipeline.doctor(folder)
+    for line in checkup.lines:
+        typer.echo(line)
+    if checkup.faults:
+        raise EnvironmentFaultError("; ".join(checkup.faults))
 
 
 @app.command()
@@ -232,7 +301,14 @@ def archive_verify(
         raise typer.Exit(PARTIAL)
 
 
-def _tell(report: Any) -> None:
-    """Say what a run did, in plain words."""
+def _tell(report: Any, *, as_json: bool) -> None:
+    """Say what a run did, or how a job stands: in plain words, or as one JSON object."""
+    if as_json:
+        _tell_json(report.told())
+        return
     for line in report.lines():
         typer.echo(line)
+
+
+def _tell_json(told: dict[str, Any]) -> None:
+    typer.echo(json.dumps(told, ensure_ascii=False, allow_nan=False, default=str))

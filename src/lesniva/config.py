@@ -194,6 +194,20 @@ class AlertSection(Section):
     """Minimum mapping unit, hectares."""
 
 
+class NotifySection(Section):
+    """Who is told of alerts. A run never waits for it: the message goes out when all is done."""
+
+    command: Annotated[list[str], Field(min_length=1)] | None = None
+    """Program with its arguments; gets the message as JSON on its standard input."""
+    webhook_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Environment variable with the address that the message is posted to (it is a secret)."""
+    events: Annotated[list[Literal["new", "promoted", "grown"]], Field(min_length=1)] = [
+        "new",
+        "promoted",
+    ]
+    """What is worth a message."""
+
+
 class CroplandSection(Section):
     """Which pixels are cropland."""
 
@@ -283,6 +297,7 @@ class ForestPipeline(Pipeline):
     forest: ForestSection = ForestSection()
     monitor: MonitorSection
     alerts: AlertSection = AlertSection()
+    notify: NotifySection = NotifySection()
 
     @model_validator(mode="after")
     def _has_history(self) -> Self:
@@ -364,6 +379,22 @@ def read(path: Path) -> AnyPipeline:
         faults = [_fault(detail) for detail in error.errors()]
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise InputError(f"pipeline file {path} has {count}: {'; '.join(faults)}") from error
+
+
+def from_record(record: Mapping[str, Any]) -> AnyPipeline:
+    """Pipeline file as ``run.json`` keeps it.
+
+    Raises
+    ------
+    InputError
+        It is none that this version knows.
+    """
+    try:
+        return _PIPELINES.validate_json(json.dumps(dict(record)))
+    except pydantic.ValidationError as error:
+        raise InputError(
+            f"the recorded settings of {record.get('name')} are not of this version: run the job"
+        ) from error
 
 
 def schema() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lesniva.errors import EnvironmentFaultError, InputError, LesnivaError, SourceError
+from lesniva.logs import about
 from lesniva.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -193,8 +194,9 @@ def run_tasks(
             else:
                 outcome.failures[key] = _one_line(error)
                 outcome.errors[key] = error
-                logger.warning("%s: %s failed: %s", title, key, outcome.failures[key])
-                logger.debug("%s: %s", title, key, exc_info=error)
+                with about(block=key):
+                    logger.warning("%s: %s failed: %s", title, key, outcome.failures[key])
+                    logger.debug("%s: %s", title, key, exc_info=error)
             advance(1)
     return outcome
 

@@ -7,8 +7,8 @@
 
 `forest.monitor_forest`, `harvest.forecast_harvest` and `composite.composite` say what happens in
 which order; what happens to one block is in `lesniva.tasks`. `place` finds area, blocks and scenes,
-`running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came out, and
-`planning` says beforehand what a run would do.
+`running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came out,
+`planning` says beforehand what a run would do, and `upkeep` how a job stands between its runs.
 """
 
 from pathlib import Path
@@ -16,20 +16,24 @@ from pathlib import Path
 from lesniva import execution
 from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
 from lesniva.pipeline.composite import composite
-from lesniva.pipeline.forest import monitor_forest
+from lesniva.pipeline.forest import deliver, monitor_forest
 from lesniva.pipeline.harvest import forecast_harvest
 from lesniva.pipeline.planning import check, plan, pull
 from lesniva.pipeline.running import Report
+from lesniva.pipeline.upkeep import doctor, roll_back, status
 
 __all__ = [
     "Report",
     "check",
     "composite",
+    "doctor",
     "forecast_harvest",
     "monitor_forest",
     "plan",
     "pull",
+    "roll_back",
     "run",
+    "status",
 ]
 
 
@@ -64,7 +68,10 @@ def run(
         with execution.engine(scheduler) as own:
             return run(job, out, run_tasks=own)
     if isinstance(job, ForestPipeline):
-        return monitor_forest(job, out, run_tasks)
+        report = monitor_forest(job, out, run_tasks)
+        # the lock is free again: a slow receiver keeps no run waiting
+        report.not_told = deliver(job, out)
+        return report
     if isinstance(job, HarvestPipeline):
         return forecast_harvest(job, out, run_tasks)
     return composite(job, out, run_tasks)

@@ -1,5 +1,6 @@
 """The forest journey: scenes → index → change → alerts."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lesniva import (
     indices,
     ledger,
     masks,
+    notify,
     publish,
     tasks,
 )
@@ -68,8 +70,38 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         ndvi = latest_ndvi(report, run_tasks, place, days)
         with stage(report, "publish"):
             _publish(Shelf(job, report, place, days), findings, found, ndvi)
+        _put_message(job, report, found)
         _remember(book, report.run_id, found, settings(job))
     return report
+
+
+OUTBOX = "outbox"
+"""Folder of messages, inside the job's own memory."""
+
+
+def _put_message(job: ForestPipeline, report: Report, found: alerts.Identified) -> None:
+    """Keep what is worth telling; the same message when a killed run is run again."""
+    asked = job.notify
+    worth = found.alerts[found.alerts["event"].isin(asked.events)]
+    if worth.empty or not (asked.command or asked.webhook_env):
+        return
+    told = worth.drop(columns="geometry").sort_values("alert_id")
+    message = {
+        "job": job.name,
+        "folder": str(report.folder),
+        "last_day": report.results["last_day"],
+        "synthetic": report.synthetic,
+        "alerts": json.loads(told.to_json(orient="records", date_format="iso", date_unit="s")),
+    }
+    name = f"{message['last_day']}-{tasks.digest(message)}"
+    notify.put(report.folder / STATE / OUTBOX, name, {**message, "run_id": report.run_id})
+
+
+def deliver(job: ForestPipeline, out: Path) -> dict[str, str]:
+    """Tell what waits in a job's outbox; give what could not be told, with the reason."""
+    return notify.deliver(
+        out / STATE / OUTBOX, command=job.notify.command, webhook_env=job.notify.webhook_env
+    )
 
 
 def _watching(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) -> tasks.Watching:

@@ -13,7 +13,7 @@ from typing import Any
 import geopandas as gpd
 import shapely
 
-from lesniva import aoi, execution, ledger, tasks
+from lesniva import aoi, execution, ledger, logs, tasks
 from lesniva.config import Pipeline
 from lesniva.errors import (
     DONE,
@@ -49,6 +49,8 @@ class Report:
     """The same for people."""
     faults: dict[str, str] = field(default_factory=dict)
     """Blocks and scenes that failed, each with its reason."""
+    not_told: dict[str, str] = field(default_factory=dict)
+    """Messages that could not be delivered, each with its reason; tried again by the next run."""
 
     @property
     def run_id(self) -> str:
@@ -59,6 +61,24 @@ class Report:
     def exit_code(self) -> int:
         """Exit code of the command: done, or done in part."""
         return PARTIAL if self.faults else DONE
+
+    def told(self) -> dict[str, Any]:
+        """Say what was done as JSON values."""
+        outcome = "nothing new" if self.nothing_new else "partial" if self.faults else "done"
+        return {
+            "run_id": self.run_id,
+            "job": self.job,
+            "journey": self.journey,
+            "outcome": outcome,
+            "exit_code": self.exit_code,
+            "folder": str(self.folder),
+            "started": self.started.isoformat(timespec="seconds"),
+            "stages_s": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
+            "results": self.results,
+            "faults": self.faults,
+            "not_told": self.not_told,
+            "synthetic": self.synthetic,
+        }
 
     def lines(self) -> list[str]:
         """Say in plain words what was done."""
@@ -79,7 +99,7 @@ def running(job: Pipeline, out: Path) -> Iterator[Report]:
     """Hold the output folder, and clear away what a killed run left in it."""
     journey = str(getattr(job, "journey", ""))
     report = Report(job.name, journey, out, started=dt.datetime.now(dt.UTC))
-    with ledger.locked(out / STATE):
+    with ledger.locked(out / STATE), logs.about(run=report.run_id):
         sweep(out)
         yield report
 
@@ -94,8 +114,8 @@ def stage(report: Report, name: str) -> Iterator[None]:
 
 
 def settings(job: Pipeline) -> str:
-    """Fingerprint of all that a pipeline file says."""
-    return tasks.digest(job.model_dump(mode="json"))
+    """Fingerprint of all that a pipeline file says of the results."""
+    return tasks.digest(job.model_dump(mode="json", exclude={"notify"}))
 
 
 def run_cached(

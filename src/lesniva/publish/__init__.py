@@ -13,7 +13,7 @@
 from lesniva.publish.cog import RasterStats, write_cog
 from lesniva.publish.fields import field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
-from lesniva.publish.manifest import verify, write_manifest, write_run
+from lesniva.publish.manifest import verify, versions, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map
 from lesniva.publish.netcdf import write_netcdf
 from lesniva.publish.qgis import (
@@ -50,6 +50,7 @@ __all__ = [
     "read_table",
     "verdicts_style",
     "verify",
+    "versions",
     "write_cog",
     "write_csv",
     "write_geojson",
