@@ -44,10 +44,8 @@ def test_json_line_names_its_run_and_block_and_stays_one_line(capsys):
 
 def test_traceback_is_part_of_the_json_line(capsys):
     logs.start("json", level="debug")
-    try:
-        raise ZeroDivisionError("division by zero")
-    except ZeroDivisionError:
-        logging.getLogger("lesniva.x").debug("failed", exc_info=True)
+    error = ZeroDivisionError("division by zero")
+    logging.getLogger("lesniva.x").debug("failed", exc_info=error)
     (line,) = capsys.readouterr().err.splitlines()
     assert "ZeroDivisionError: division by zero" in json.loads(line)["traceback"]
 

@@ -118,7 +118,7 @@ def test_status_counts_the_days_from_the_results_to_the_newest_scene(told, lesni
     assert code == 3
     standing = json.loads(told_json)
     assert standing["newest_day"].startswith("2022-07")
-    assert 30 < standing["lag_days"] < 60
+    assert 30 < standing["lag_days"] < 90
     run["config"]["source"]["href"] = str(tmp_path / "gone" / "catalog.json")
     (out / "run.json").write_text(json.dumps(run))
     code, out_text, _ = lesniva("status", out)
