@@ -48,12 +48,13 @@ def schema_keys(node: dict[str, Any], defs: dict[str, Any], at: str = "") -> dic
         for named in value.get("patternProperties", {}).values():
             inner |= schema_keys(named, defs, f"{path}.NAME")
             inner[path] = default(key, value, node)
+        inner |= schema_keys(value.get("items", {}), defs, path)
         found |= inner or {path: default(key, value, node)}
     return found
 
 
 def default(key: str, value: dict[str, Any], table: dict[str, Any]) -> str:
-    if key in SETTLED_BY_READ:
+    if key in SETTLED_BY_READ and "journey" in table["properties"]:
         return SETTLED_BY_READ[key]
     if key in table.get("required", ()):
         return "required"
@@ -70,7 +71,7 @@ def page_keys(text: str) -> Iterator[tuple[str, str]]:
     """Path and default of each row of the tables, by the heading they stand under."""
     table = ""
     for line in text.splitlines():
-        heading = re.match(r"## (?:`\[([\w.]+)\]`)?(?: with `kind = \"(\w+)\"`)?", line)
+        heading = re.match(r"## (?:`\[{1,2}([\w.]+)\]{1,2}`)?(?: with `kind = \"(\w+)\"`)?", line)
         row = re.match(r"\| `(\w+)` \| (.+?) \|", line)
         if heading:
             kind = f"({heading[2]})" if heading[2] else ""

@@ -16,7 +16,7 @@ stands beside or above it (import-linter holds it to that)::
     indices             NDVI, NBR, NDMI …: formula, bands and reference of each
     composites          one value a pixel and period
     change              history model, scene correction, detectors, monitor state
-    alerts              changed pixels → polygons with an identity that lasts
+    alerts              changed pixels → polygons with an identity that lasts, and their cause
     zonal               exact sums over districts
     features            observations and weather → a row per district, crop, year, cut-off
     yields              yield statistics as people have them → one checked table

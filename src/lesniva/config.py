@@ -187,11 +187,58 @@ class MonitorSection(Section):
         return self
 
 
+class VectorFile(Section):
+    """A file of polygons that a user brings."""
+
+    file: RelativePath
+    """GeoJSON, GeoPackage or Shapefile, any CRS."""
+    layer: str | None = None
+    """Layer to read, where the file has several."""
+    encoding: str | None = None
+    """Encoding of an old Shapefile's texts, such as "cp1251"."""
+    id_column: str
+    """Column with the ids."""
+
+
+class UnitSection(VectorFile):
+    """A layer of units, such as forest compartments: each alert gets the one with most of it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    """Name of the layer; the columns of the alerts are named after it."""
+    name_column: str | None = None
+    """Column with the names; the ids when not given."""
+
+
+class PermitSection(VectorFile):
+    """Felling permits."""
+
+    start_column: str | None = None
+    """Column with the first day of validity; always valid when not given."""
+    end_column: str | None = None
+    """Column with the last day of validity."""
+
+
 class AlertSection(Section):
-    """What becomes an alert."""
+    """What becomes an alert, and what is said of it."""
 
     min_area_ha: Annotated[float, Field(gt=0)] = 0.2
     """Minimum mapping unit, hectares."""
+    storms: list[dt.date] = []
+    """Days of storms: changes of that time are likelier windthrow."""
+    hotspots: RelativePath | None = None
+    """Fires detected from space (points, such as FIRMS; column acq_date where there is one)."""
+    units: list[UnitSection] = []
+    """Layers of units that alerts are told by."""
+    permits: PermitSection | None = None
+    """Felling permits, for the column inside_permit."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [unit.name for unit in self.units]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"units: {', '.join(twice)} is there twice; give each another name")
+        return self
 
 
 class NotifySection(Section):
@@ -451,6 +498,8 @@ def _keys_at(location: tuple[str | int, ...]) -> list[str]:
             table = SOURCES[str(step)]
         elif get_origin(table) is dict:
             table = get_args(table)[1]
+        elif get_origin(table) is list:
+            table = get_args(table)[0]
         elif hasattr(table, "model_fields") and step in table.model_fields:
             table = table.model_fields[step].annotation
         else:

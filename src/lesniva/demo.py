@@ -25,6 +25,16 @@ FOREST_BANDS = ("blue", "green", "red", "nir", "nir08", "swir16", "swir22")
 FOUND_SHARE = 0.3
 """An event counts as found when alerts cover this share of it."""
 
+CAUSE_OF = {
+    "clear_cut": "harvest",
+    "winter_clear_cut": "harvest",
+    "thinning": "thinning",
+    "dieback": "dieback",
+    "windthrow": "windthrow",
+    "fire": "fire",
+}
+"""Event of the archive → the cause that an alert should name."""
+
 FALSE_SHARE = 0.1
 """An alert counts as false when it shares less of itself than this with all events."""
 
@@ -130,7 +140,8 @@ class Verdict:
 
     events: gpd.GeoDataFrame
     """Events of the monitored years that could be seen, with ``found`` (bool), ``seen_after`` and
-    ``confirmed_after`` (days from the event to the first anomaly and to the confirmation)."""
+    ``confirmed_after`` (days from the event to the first anomaly and to the confirmation), and
+    ``cause_right`` (bool): the alert with most of the event names its cause."""
     alerts: gpd.GeoDataFrame
     """Alerts with ``false`` (bool)."""
 
@@ -154,7 +165,9 @@ def judge(events: gpd.GeoDataFrame, alerts: gpd.GeoDataFrame, *, since: dt.date)
     alerts = alerts.assign(alert=np.arange(len(alerts)))
     shared = gpd.overlay(
         events[["event", "start", "geometry"]],
-        alerts[["alert", "date_max", "confirmed_on", "geometry"]],
+        alerts[["alert", "date_max", "confirmed_on", "cause", "geometry"]].rename(
+            columns={"cause": "named"}
+        ),
         keep_geom_type=True,
     )
     shared["area"] = shared.area
@@ -170,6 +183,8 @@ def judge(events: gpd.GeoDataFrame, alerts: gpd.GeoDataFrame, *, since: dt.date)
     for name, date in (("seen_after", "date_max"), ("confirmed_after", "confirmed_on")):
         days = (pd.to_datetime(best[date]) - best["start"]).dt.days
         asked[name] = days.reindex(asked["event"]).to_numpy()
+    named = best["named"].reindex(asked["event"]).to_numpy()
+    asked["cause_right"] = asked["found"] & (asked["cause"].map(CAUSE_OF).to_numpy() == named)
     return Verdict(asked, alerts)
 
 
@@ -201,11 +216,20 @@ def forest_in_words(archive: Path, results: Path) -> Iterator[str]:
         f"  area of the events found {verdict.events['area_ha'][hit].sum():.0f} ha, of their "
         f"alerts {right['area_ha'].sum():.0f} ha"
     )
-    yield "  cause             events  found  first anomaly after  confirmed after (median days)"
+    found = verdict.events[hit]
+    yield (
+        f"  the cause is right for {found['cause_right'].sum()} of the {len(found)} events found "
+        f"({100 * found['cause_right'].mean():.0f} %)"
+    )
+    yield (
+        "  event             events  found  cause right  first anomaly after  confirmed after "
+        "(median days)"
+    )
     for cause, group in verdict.events.groupby("cause"):
         hits = group[group["found"]]
         yield (
             f"  {str(cause).replace('_', ' '):<17} {len(group):6d} {len(hits):6d} "
+            f"{hits['cause_right'].sum():12d} "
             f"{_days(hits['seen_after']):>20} {_days(hits['confirmed_after']):>16}"
         )
 

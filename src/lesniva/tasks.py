@@ -16,10 +16,12 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from scipy.ndimage import find_objects
 
-from lesniva import aoi, change, composites, cube, indices, ledger, masks, zonal
+from lesniva import alerts, aoi, change, composites, cube, indices, ledger, masks, zonal
 from lesniva.conventions import NODATA_INT16, Scl, Status
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
@@ -322,6 +324,77 @@ def _count_of_history(state: xr.Dataset) -> npt.NDArray[np.float32]:
     outside = inside["status"].isin([int(Status.NOT_FOREST), int(Status.NO_DATA)])
     counts: npt.NDArray[np.float32] = inside["n_history"].astype(np.float32).where(~outside).values
     return counts
+
+
+def spectra_block(
+    *,
+    block: aoi.Block,
+    outlines: Mapping[str, str],
+    days: Sequence[cube.SolarDay],
+    wanted: Sequence[tuple[str, int]],
+    how: Observing,
+    out: Path,
+) -> BlockReport:
+    """Add up the reflectance of alerts in a block: a Parquet file of `alerts.sums` by ``date``.
+
+    What an earlier file of the block has is taken from there, so that a night reads no more than
+    its new scenes over the ground of alerts, and some days for each new alert.
+
+    Parameters
+    ----------
+    outlines
+        Alert id → outline in the CRS of the block, as hexadecimal WKB.
+    days
+        Solar days over the block.
+    wanted
+        Alert id and place in `days` of each scene that shows its change (`alerts.days_to_read`).
+    """
+    asked = pd.DataFrame(list(wanted), columns=["alert_id", "place"])
+    asked["date"] = pd.to_datetime([str(days[place].date) for place in asked["place"]])
+    asked["outline"] = [digest(outlines[name]) for name in asked["alert_id"]]
+    keys = ["alert_id", "outline", "date"]
+    known = pd.concat([asked[keys].iloc[:0], *map(pd.read_parquet, _earlier(out))])
+    known = known.drop_duplicates(keys).merge(asked[keys], on=keys)
+    new = asked.merge(known[keys], on=keys, how="left", indicator="from")
+    new = new[new["from"] == "left_only"]
+    burnt = alerts.labels(shapely.from_wkb(list(outlines.values())), block.geobox)
+
+    def one(place: int) -> pd.DataFrame | str:
+        chosen = new[new["place"] == place]
+        numbers = [
+            1 + number for number, name in enumerate(outlines) if name in set(chosen["alert_id"])
+        ]
+        # an alert may touch the block and have no pixel in it
+        box = next(iter(find_objects(np.isin(burnt, numbers).astype(np.uint8))), None)
+        if box is None:
+            return chosen.iloc[:0][keys]
+        try:
+            bands = cube.read_day(days[place], block.geobox[box], how.bands, access=how.access)
+        except UnreadableSceneError as error:
+            return str(error)
+        table = alerts.sums(burnt[box], bands, _usable(bands), list(outlines))
+        return table.merge(chosen[keys], on="alert_id")
+
+    places = sorted(set(new["place"]))
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        read = list(pool.map(one, places))
+    unreadable = {
+        name: fault
+        for place, fault in zip(places, read, strict=True)
+        if isinstance(fault, str)
+        for name in days[place].ids
+    }
+    table = pd.concat([known, *(part for part in read if not isinstance(part, str))])
+    out = out.with_suffix(f".partial{out.suffix}") if unreadable else out
+    with whole_file(out) as temporary:
+        table.sort_values(keys, ignore_index=True).to_parquet(temporary, index=False)
+    # a change that no scene shows has an unknown cause; that is no reason to give up the run
+    return BlockReport(len(days), unreadable, {"spectra": out})
+
+
+def _earlier(out: Path) -> list[Path]:
+    """Results of the same block that other inputs led to."""
+    return sorted(out.parent.glob(f"{out.name.rsplit('-', 1)[0]}-*{out.suffix}"))
 
 
 def _save_observed(

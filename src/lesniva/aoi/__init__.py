@@ -7,7 +7,8 @@
     Area ── grids ─► one Grid per UTM zone ── blocks ─► Block, the unit of work
 
 `geometry` mends polygons and measures them, `area` is the area file, `grid` lays pixels over it,
-`names` knows how Russian districts are called, `boundaries` imports what others have drawn.
+`names` knows how Russian districts are called, `vector` opens the files that people bring,
+`boundaries` imports what others have drawn.
 """
 
 from lesniva.aoi.area import Area, load, save
@@ -15,6 +16,7 @@ from lesniva.aoi.boundaries import DistrictRow, Gap, Overlap, Report, import_bou
 from lesniva.aoi.geometry import areas_km2
 from lesniva.aoi.grid import Block, Grid, blocks, grids, inside
 from lesniva.aoi.names import match_name
+from lesniva.aoi.vector import read_vector
 
 __all__ = [
     "Area",
@@ -31,5 +33,6 @@ __all__ = [
     "inside",
     "load",
     "match_name",
+    "read_vector",
     "save",
 ]

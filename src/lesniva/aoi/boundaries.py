@@ -5,7 +5,6 @@ and ids; join features of one district; then measure: areas against what is know
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,7 +16,6 @@ from shapely.geometry.base import BaseGeometry
 
 from lesniva.aoi.area import (
     DISTRICT_COLUMNS,
-    MAX_VERTICES,
     Area,
     id_faults,
     is_path_safe,
@@ -26,16 +24,8 @@ from lesniva.aoi.area import (
 )
 from lesniva.aoi.geometry import AreaGeometry, areas_km2, mended, polygons_of
 from lesniva.aoi.names import english, kind_of, match_name, slug
+from lesniva.aoi.vector import first_line, read_vector
 from lesniva.errors import InputError
-
-SIGNATURES = {
-    ".geojson": ("GeoJSON", (b"{",)),
-    ".json": ("GeoJSON", (b"{",)),
-    ".gpkg": ("GPKG", (b"SQLite format 3\x00",)),
-    ".shp": ("ESRI Shapefile", (b"\x00\x00\x27\x0a",)),
-}
-"""Driver and first bytes by suffix. GDAL goes by content: a file that only pretends to be one of
-these could be a virtual format that reads other files or the network."""
 
 NAME_COLUMNS = ("name_ru", "name:ru", "name", "наименование", "название", "район", "name_en")
 ENGLISH_COLUMNS = ("name_en", "name:en", "int_name")
@@ -173,7 +163,7 @@ def import_boundaries(
         ids unfit or twice there.
     """
     path = Path(source)
-    table, notices = _read(path, layer, encoding)
+    table, notices = read_vector(path, "boundary file", layer=layer, encoding=encoding)
     table = table.rename(columns=lambda column: str(column).strip())
     table["mended"] = _mend(table, path)
     regions = table["kind"] == "region" if "kind" in table else pd.Series(False, index=table.index)
@@ -198,80 +188,6 @@ def import_boundaries(
     )
     gaps = _gaps(given or _filled(outline), districts)
     return area, _report(path, area, districts["mended"], reference, notices, gaps)
-
-
-def _read(
-    path: Path, layer: str | None, encoding: str | None
-) -> tuple[gpd.GeoDataFrame, list[str]]:
-    import pyogrio
-
-    driver = _checked_driver(path)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            layer = _chosen_layer(path, layer)
-            found = pyogrio.read_info(path, layer=layer)["driver"]
-            if found != driver:
-                raise InputError(f"boundary file {path}: it is {found}, not {driver}; convert it")
-            table = pyogrio.read_dataframe(path, layer=layer, encoding=encoding, on_invalid="fix")
-        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise InputError(
-                f"boundary file {path}: cannot be read ({_first_line(error)})"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"boundary file {path}: its texts are not in {error.encoding};"
-                " say which encoding, such as cp1251"
-            ) from error
-    if not isinstance(table, gpd.GeoDataFrame) or table.empty:
-        raise InputError(f"boundary file {path}: no features with geometry; choose another layer")
-    if table.crs is None:
-        raise InputError(
-            f"boundary file {path}: it does not say its CRS; add one (a Shapefile's .prj)"
-        )
-    vertices = int(shapely.get_num_coordinates(table.geometry.array).sum())
-    if vertices > MAX_VERTICES:
-        raise InputError(
-            f"boundary file {path}: {vertices} vertices; simplify below {MAX_VERTICES}"
-        )
-    notices = [f"the reader says: {_first_line(warning.message)}" for warning in caught]
-    return table.to_crs("EPSG:4326"), notices
-
-
-def _checked_driver(path: Path) -> str:
-    if path.suffix.lower() not in SIGNATURES:
-        raise InputError(
-            f"boundary file {path}: {path.suffix or 'no suffix'} is not read;"
-            " give .geojson, .gpkg or .shp (unpack archives first)"
-        )
-    driver, signatures = SIGNATURES[path.suffix.lower()]
-    try:
-        with path.open("rb") as file:
-            head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError as error:
-        raise InputError(f"boundary file {path}: {error.strerror}") from error
-    if not head.startswith(signatures):
-        raise InputError(f"boundary file {path}: its content is not {driver}; convert it")
-    return driver
-
-
-def _chosen_layer(path: Path, layer: str | None) -> str:
-    import pyogrio
-
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if layer is not None and layer not in layers:
-        raise InputError(
-            f"boundary file {path}: no layer {layer!r} with geometry; it has {', '.join(layers)}"
-        )
-    if layer is None and len(layers) != 1:
-        raise InputError(
-            f"boundary file {path}: {len(layers)} layers; choose one: {', '.join(layers)}"
-        )
-    return layer or layers[0]
-
-
-def _first_line(message: object) -> str:
-    return (str(message).splitlines() or [""])[0]
 
 
 def _mend(table: gpd.GeoDataFrame, path: Path) -> list[str]:
@@ -460,9 +376,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table: pd.DataFrame = pd.read_csv(path, sep=None, engine="python", encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"known districts {path}: cannot be read ({_first_line(error)})"
-        ) from error
+        raise InputError(f"known districts {path}: cannot be read ({first_line(error)})") from error
     return table
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.place import Place, find, observing
 from lesniva.pipeline.running import STATE, Report, note, run_cached, running, settings, stage
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
-from lesniva.storage import whole_file
+from lesniva.pipeline.telling import layer_files, read_layers, told
+from lesniva.storage import sha256, whole_file
 
 FOREST_RASTERS = {
     "status": "status",
@@ -55,6 +57,7 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
     visible together, after the results are published.
     """
     with running(job, out) as report:
+        layers = read_layers(job)
         place, days = find(job, report)
         days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = _watching(job, place, days)
@@ -67,11 +70,13 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         findings = _findings(report, run_tasks, place, book)
         with stage(report, "alerts"):
             found = _alerts(job, place, book, findings)
+        table = told(layers, report, run_tasks, place, days, found.alerts)
+        found = replace(found, alerts=table)
         ndvi = latest_ndvi(report, run_tasks, place, days)
         with stage(report, "publish"):
             _publish(Shelf(job, report, place, days), findings, found, ndvi)
         _put_message(job, report, found)
-        _remember(book, report.run_id, found, settings(job))
+        _remember(book, report.run_id, found, _asked(job))
     return report
 
 
@@ -317,10 +322,15 @@ def _is_published(job: ForestPipeline, book: ledger.Ledger, out: Path) -> bool:
     record = ledger.last_run(book)
     return (
         record is not None
-        and record["settings"] == settings(job)
+        and record["settings"] == _asked(job)
         and ledger.is_whole(book)
         and not publish.verify(out)
     )
+
+
+def _asked(job: ForestPipeline) -> str:
+    """Fingerprint of the pipeline file and of the layers that alerts are told by."""
+    return tasks.digest(settings(job), [sha256(path) for path in layer_files(job)])
 
 
 def _publish(

@@ -8,6 +8,7 @@ from lesniva.config import AnyPipeline, CatalogSource, ForestPipeline, HarvestPi
 from lesniva.errors import InputError, LesnivaError
 from lesniva.pipeline import mirror
 from lesniva.pipeline.place import Place, known, observing, place_of
+from lesniva.pipeline.telling import read_layers
 
 BYTES_PER_SECOND = 40e6
 """Decoded bytes that one core reads from local COGs, masks and turns into an index in a second;
@@ -33,6 +34,11 @@ def check(job: AnyPipeline) -> None:
     for key, path in _rasters(job).items():
         if not path.is_file():
             faults.append(f"{key} {path} is not there")
+    if isinstance(job, ForestPipeline):
+        try:
+            read_layers(job)
+        except LesnivaError as error:
+            faults.append(str(error))
     if isinstance(job, HarvestPipeline):
         try:
             yields.read(job.harvest.yields)

@@ -1,13 +1,11 @@
-"""Changed pixels become alerts: polygons with dates, area and an identity that lasts.
+"""Changed pixels become polygons with dates and area.
 
 Changed pixels are few, so the whole area's fit into one sparse table; neighbours are joined there,
-not in blocks, and no seam can appear. An alert keeps its id from run to run as long as it overlaps
-its former self; what became of it since the last run is its event.
+not in blocks, and no seam can appear.
 """
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -34,28 +32,9 @@ SURE = (Status.CONFIRMED, Status.REARMED)
 MAX_GAP_DAYS = 45
 """Neighbours whose first anomalies lie further apart are two events."""
 
-SAME_OVERLAP = 0.3
-"""Share of the smaller polygon that an alert has in common with its former self."""
-
-SAME_GAP_DAYS = 120
-"""Most days between the first anomalies of an alert and of its former self."""
-
-GROWN = 1.1
-"""An alert has grown when its area has, by this factor."""
-
 DATES = ("first_anomaly", "last_normal", "confirmed")
 FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies")
 """What an alert is made of, a pixel each."""
-
-
-@dataclass(frozen=True)
-class Identified:
-    """Alerts of this run, and what became of those of the last one."""
-
-    alerts: gpd.GeoDataFrame
-    """Open alerts with their lasting ids; ``event`` is new, grown, promoted, split or same."""
-    events: pd.DataFrame
-    """``alert_id, event, into``: everything but "same", also merged and closed alerts."""
 
 
 def changed_pixels(
@@ -143,7 +122,8 @@ def alerts(
         clear normal observation and ``date_max`` first anomaly (the event lies between them);
         ``confirmed_on`` (NaT when low); ``area_ha`` (hectares, equal-area); ``probability`` (0–1,
         median); ``magnitude`` (median change of the index, negative = loss); ``n_obs`` (median
-        number of anomalies seen); ``lon, lat`` of an inner point.
+        number of anomalies seen); ``spread_days`` (days between the tenth and the ninetieth
+        percentile of the pixels' first anomalies); ``lon, lat`` of an inner point.
     """
     pixel_ha = abs(geobox.resolution.x * geobox.resolution.y) / 10_000
     min_pixels = min_area_ha / pixel_ha
@@ -151,7 +131,7 @@ def alerts(
     # a projected pixel is within a few parts in a thousand of its true area
     large = np.bincount(group)[group] >= 0.99 * min_pixels
     if not large.any():
-        return _empty()
+        return no_alerts()
     pixels, group = pixels[large], group[large]
     table = gpd.GeoDataFrame(
         _described(pixels, group, grid_id, min_pixels),
@@ -178,6 +158,8 @@ def _described(
     is_confirmed = (sure.groupby(group).sum() >= 0.99 * min_pixels).to_numpy()
     confirmed_on = pixels["confirmed"].where(sure).groupby(group).median().where(is_confirmed, 0)
     middle = pixels.drop(columns="confirmed").groupby(group).median()
+    day = pixels["first_anomaly"].astype(float).groupby(group)
+    spread = day.quantile(0.9) - day.quantile(0.1)
     return pd.DataFrame(
         {
             "alert_id": [
@@ -193,6 +175,7 @@ def _described(
             "probability": middle["probability"].astype(float).round(3).to_numpy(),
             "magnitude": middle["magnitude"].astype(float).round(4).to_numpy(),
             "n_obs": middle["n_anomalies"].astype(np.int64).to_numpy(),
+            "spread_days": spread.round().astype(np.int64).to_numpy(),
         }
     )
 
@@ -224,146 +207,13 @@ def _outline(
     return shapely.union_all([shapely.geometry.shape(polygon) for polygon, _ in shapes])
 
 
-def _empty() -> gpd.GeoDataFrame:
+def no_alerts() -> gpd.GeoDataFrame:
+    """Give the table of `alerts` without rows, each column with its dtype."""
     columns: dict[str, Any] = {
         "alert_id": "str", "status": "str", "date_min": "datetime64[ns]",
         "date_max": "datetime64[ns]", "confirmed_on": "datetime64[ns]", "probability": "float64",
-        "magnitude": "float64", "n_obs": "int64", "area_ha": "float64", "lon": "float64",
-        "lat": "float64",
+        "magnitude": "float64", "n_obs": "int64", "spread_days": "int64", "area_ha": "float64",
+        "lon": "float64", "lat": "float64",
     }  # fmt: skip
     frame = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries([], crs="EPSG:4326"))
-
-
-def with_district(alerts: gpd.GeoDataFrame, districts: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Add the district that has the largest part of each alert.
-
-    Parameters
-    ----------
-    alerts
-        Rows of `alerts`.
-    districts
-        ``adm_id, name_en, name_ru`` and geometry, EPSG:4326.
-
-    Returns
-    -------
-    geopandas.GeoDataFrame
-        With ``adm_id, district_en, district_ru``; missing outside all districts.
-    """
-    names = districts[["adm_id", "name_en", "name_ru"]].rename(
-        columns={"name_en": "district_en", "name_ru": "district_ru"}
-    )
-    tree = shapely.STRtree(districts.geometry.to_numpy())
-    of_alert, of_district = tree.query(alerts.geometry.to_numpy(), predicate="intersects")
-    shared = shapely.area(
-        shapely.intersection(
-            alerts.geometry.to_numpy()[of_alert], districts.geometry.to_numpy()[of_district]
-        )
-    )
-    best = (
-        pd.DataFrame({"alert": of_alert, "district": of_district, "shared": shared})
-        .sort_values(["alert", "shared"], ascending=[True, False])
-        .drop_duplicates("alert")
-        .set_index("alert")["district"]
-    )
-    chosen = names.reset_index(drop=True).reindex(best.reindex(range(len(alerts))).to_numpy())
-    result = alerts.copy()
-    for column in names.columns:
-        values = chosen[column].to_numpy(dtype=object)
-        result[column] = np.where(pd.isna(values), None, values)
-    return result
-
-
-def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Identified:
-    """Give alerts the ids they had in the last run, and say what became of each.
-
-    Parameters
-    ----------
-    found
-        Alerts of this run, EPSG:4326.
-    previous
-        Alerts of the last run; None before the first.
-
-    Returns
-    -------
-    Identified
-        An alert is its former self when they share at least `SAME_OVERLAP` of the smaller one and
-        their first anomalies are at most `SAME_GAP_DAYS` apart. When several former alerts became
-        one it keeps the id of the largest share and the others are ``merged`` into it; when one
-        became several, the largest share keeps the id and the others are ``split`` from it.
-    """
-    before = _empty() if previous is None else previous
-    pairs = _same(found, before)
-    former = _partners(pairs)
-    result = found.copy()
-    old_ids = before["alert_id"].to_numpy(dtype=object)
-    ids = _lasting_ids(found["alert_id"], old_ids, former)
-    happened = ["new"] * len(found)
-    for new, old in former.items():
-        happened[new] = _change(found.iloc[new], before.iloc[old])
-    rows = []
-    for new, old in zip(pairs["new"], pairs["old"], strict=True):
-        if new not in former:
-            happened[new] = "split"
-            rows.append((ids[new], "split", old_ids[old]))
-        elif former[new] != old and old not in former.values():
-            rows.append((old_ids[old], "merged", ids[new]))
-    result["alert_id"], result["event"] = ids, happened
-    gone = set(range(len(before))) - set(pairs["old"])
-    rows += [(old_ids[old], "closed", None) for old in sorted(gone)]
-    told = {"new", "grown", "promoted"}
-    rows += [(i, e, None) for i, e in zip(ids, happened, strict=True) if e in told]
-    events = pd.DataFrame(rows, columns=["alert_id", "event", "into"])
-    return Identified(result, events.drop_duplicates(["alert_id", "event"], ignore_index=True))
-
-
-def _same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
-    """Pairs (new, old) that may be the same alert, largest common area first."""
-    new_shapes = found.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()
-    old_shapes = before.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()
-    new, old = shapely.STRtree(old_shapes).query(new_shapes, predicate="intersects")
-    common = shapely.area(shapely.intersection(new_shapes[new], old_shapes[old]))
-    smaller = np.minimum(shapely.area(new_shapes[new]), shapely.area(old_shapes[old]))
-    gap = np.abs(
-        found["date_max"].to_numpy("datetime64[D]")[new]
-        - before["date_max"].to_numpy("datetime64[D]")[old]
-    )
-    same = (common >= SAME_OVERLAP * smaller) & (gap <= np.timedelta64(SAME_GAP_DAYS, "D"))
-    pairs = pd.DataFrame({"new": new, "old": old, "common": common}).loc[same]
-    return pd.DataFrame(pairs.sort_values(["common", "new", "old"], ascending=[False, True, True]))
-
-
-def _partners(pairs: pd.DataFrame) -> dict[int, int]:
-    """Match new alerts with their former selves: the largest overlaps choose first."""
-    former: dict[int, int] = {}
-    taken = set()
-    for new, old in zip(pairs["new"], pairs["old"], strict=True):
-        if new not in former and old not in taken:
-            former[new] = old
-            taken.add(old)
-    return former
-
-
-def _lasting_ids(
-    own: pd.Series, old_ids: npt.NDArray[Any], former: Mapping[int, int]
-) -> npt.NDArray[Any]:
-    """Ids of this run's alerts: the former one's, or one that no other alert has."""
-    ids = own.to_numpy(dtype=object).copy()
-    taken = set(old_ids)
-    for new in range(len(ids)):
-        if new in former:
-            ids[new] = old_ids[former[new]]
-            continue
-        # the part that split off may be the one with the pixel that the id was made of
-        while ids[new] in taken:
-            ids[new] = str(uuid.uuid5(NAMESPACE, ids[new]))
-        taken.add(ids[new])
-    return ids
-
-
-def _change(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
-    if now["status"] == "confirmed" and then["status"] != "confirmed":
-        return "promoted"
-    if now["area_ha"] > GROWN * then["area_ha"]:
-        return "grown"
-    return "same"
