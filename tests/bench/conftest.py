@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cogs
 import pytest
 from timing import Seconds
 
@@ -122,3 +123,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             f"| {row.work} | {row.seconds:.3g} s | {row.rate} | {against} | {row.target} |"
         )
+
+
+@pytest.fixture(scope="session")
+def cog_stack(tmp_path_factory: pytest.TempPathFactory) -> cogs.CogStack:
+    """Eighteen scenes of 20 × 20 km, as Earth Search has them."""
+    return cogs.write(tmp_path_factory.mktemp("cogs"))
