@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
-from scenes import outline, scene_of, write_tif
 
 from lesniva import cube, sources
+from scenes import outline, scene_of, write_tif
 
 
 @dataclass(frozen=True)
