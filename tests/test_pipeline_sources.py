@@ -1,5 +1,6 @@
 """The same ground through every source: one changed line in the pipeline file, the same numbers."""
 
+import json
 import os
 import re
 import shutil
@@ -370,3 +371,21 @@ def test_the_limit_holds_for_all_areas_of_an_archive_together(shared):
     size = sum(p.stat().st_size for p in (folder / "archive").rglob("*") if p.is_file())
     assert ", 1 left out for want of room" in pipeline.pull(east, max_gb=size / 1e9)
     assert "1 acquisitions fetched" in pipeline.pull(east, max_gb=2 * size / 1e9)
+
+
+def test_an_item_that_lies_about_its_offset_is_told_from_its_data(tmp_path):
+    # Earth Search items of 2022-2025 are known whose flag is false although the DN are shifted
+    for band in ("B04", "B08", "SCL"):
+        write(tmp_path / f"{band}.tif", band)
+    item = feature(
+        {key: f"./{band}.tif" for key, band in ASSETS.items()},
+        **{"earthsearch:boa_offset_applied": False},
+    )
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    job = write_job(tmp_path, 'kind = "catalog"\nhref = "item.json"')
+    report = pipeline.run(job, tmp_path / "out", scheduler=SYNCHRONOUS)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    [warning] = run["results"]["warnings"]
+    assert re.fullmatch(rf"{PRODUCT}: \d\d% of red is negative after the offset .*", warning)
+    assert any(line.startswith("warning: 1 scenes may have wrong") for line in report.words)
+    assert run["scenes"][0]["dn_offset"] == "-1000 (raster offset −0.1, flag false)"

@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pystac
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lesniva.conventions import BANDS, HARMONISED_PROPERTY
-from lesniva.cube.radiometry import DnOffset, baseline, dn_offset, suspicious
+from lesniva.conventions import BANDS, HARMONISED_PROPERTY, NODATA_INT16
+from lesniva.cube.radiometry import DnOffset, RedLook, baseline, dn_offset, look, suspicious
 from lesniva.errors import InputError, UnreadableSceneError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -167,13 +170,52 @@ def test_unknown_band_is_refused_with_the_known_ones():
         dn_offset(made(), "B04")
 
 
-def test_offset_taken_off_twice_shows_as_negative_red():
-    applied = DnOffset(-1000, "raster offset −0.1, flag false", certain=False)
-    assert "shifted already" in str(suspicious(applied, share_negative=0.6))
-    assert suspicious(applied, share_negative=0.02, dark_vegetation=0.02) is None
+OFF = DnOffset(-1000, "raster offset −0.1, flag false", certain=False)
+LEFT = DnOffset(0, "no flag, offset or baseline stated", certain=False)
 
 
-def test_forgotten_offset_shows_as_vegetation_without_dark_pixels():
-    left = DnOffset(0, "no flag, offset or baseline stated", certain=False)
-    assert "unshifted" in str(suspicious(left, share_negative=0, dark_vegetation=0.13))
-    assert suspicious(left, share_negative=0, dark_vegetation=None) is None
+def made_scene(share_of_negative=0.0, darkest=200):
+    """Red and classes of 100 × 100 pixels: half vegetation, a quarter bare, a quarter cloud."""
+    red = np.full((100, 100), darkest + 300, dtype=np.int16)
+    red[:50] = np.linspace(darkest, darkest + 500, 50, dtype=np.int16)[:, np.newaxis]
+    scl = np.repeat(np.array([4, 4, 5, 9], dtype=np.uint8), 25)[:, np.newaxis] * np.ones(100, "u1")
+    red[:75].flat[: round(share_of_negative * 7500)] = -5
+    red[75:] = -9_000  # whatever clouds do proves nothing
+    return red, scl
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.6, True), (0.11, True), (0.09, False), (0.0, False)]
+)
+def test_offset_taken_off_twice_shows_as_negative_red(share, told):
+    doubt = suspicious(OFF, look(*made_scene(share_of_negative=share)))
+    assert (doubt is not None) == told
+    if told:
+        assert doubt == (
+            f"{share:.0%} of red is negative after the offset (raster offset −0.1, flag false): "
+            "the provider's numbers seem to be shifted already"
+        )
+
+
+@pytest.mark.parametrize(("darkest", "told"), [(1_200, True), (1_001, True), (900, False)])
+def test_forgotten_offset_shows_as_vegetation_without_dark_pixels(darkest, told):
+    doubt = suspicious(LEFT, look(*made_scene(darkest=darkest)))
+    assert ("unshifted" in str(doubt)) == told
+
+
+def test_few_pixels_prove_nothing():
+    red, scl = made_scene(share_of_negative=1.0)
+    assert suspicious(OFF, look(red[:9], scl[:9])) is None
+    assert suspicious(LEFT, look(red[:9], scl[:9])) is None
+
+
+def test_missing_pixels_are_no_negative_ones():
+    red, scl = made_scene()
+    red[:30] = NODATA_INT16
+    assert look(red, scl) == RedLook(land=4500, negative=0, vegetation=2000, dark=2000)
+
+
+@given(st.integers(1, 99))
+def test_blocks_of_a_scene_add_up(cut):
+    red, scl = made_scene(share_of_negative=0.3)
+    assert look(red[:cut], scl[:cut]) + look(red[cut:], scl[cut:]) == look(red, scl)

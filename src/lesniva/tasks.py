@@ -78,6 +78,8 @@ class BlockReport:
     """Scene ids → why they could not be read."""
     paths: Mapping[str, Path] = field(default_factory=dict)
     """Files written, by what they hold."""
+    red: Mapping[str, cube.RedLook] = field(default_factory=dict)
+    """Scene ids → what their red looks like in this block; of scenes that share a day, together."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class Observations:
     unreadable: Mapping[str, str]
     reached: npt.NDArray[np.uint8]
     """(time, n) packed bits: the pixels where a slice has data, clear or not."""
+    red: Mapping[str, cube.RedLook]
+    """Scene ids → what their red looks like; empty where red was not read."""
+
+    def report(self, **paths: Path) -> BlockReport:
+        """Say what was read, and which files came of it."""
+        return BlockReport(len(self.days), self.unreadable, paths, self.red)
 
     def covered(self, place: int | None = None) -> npt.NDArray[np.bool_]:
         """(y, x) True where a slice, or any slice, has data."""
@@ -131,6 +139,7 @@ def observe(
     """
     stack = np.empty((len(days), *geobox.shape), dtype=np.int16)
     reached = np.zeros((len(days), -(-stack[:1].size // 8)), dtype=np.uint8)
+    red: dict[str, cube.RedLook] = {}
 
     def one(place: int) -> str | None:
         try:
@@ -139,6 +148,8 @@ def observe(
             return str(error)
         indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
+        if "red" in bands:
+            red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
         return None
 
     with ThreadPoolExecutor(READ_THREADS) as pool:
@@ -153,7 +164,7 @@ def observe(
     seen = tuple(day for day, good in zip(days, readable, strict=True) if good)
     if not readable.all():
         stack, reached = stack[readable], reached[readable]
-    return Observations(stack, seen, unreadable, reached)
+    return Observations(stack, seen, unreadable, reached, red)
 
 
 def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
@@ -201,14 +212,14 @@ def read_history(
         watched &= masks.forest(watching.cover, halo.geobox, min_cover=watching.min_cover)
     observed = observe(days, halo.geobox, watching.how, inside=watched)
     if not observed.days:
-        return BlockReport(unreadable=observed.unreadable)
+        return observed.report()
     if watching.cover is None:
         low, _ = composites.percentile_range(observed.stack, low=0.2, high=0.8)
         watched &= masks.forest_from_history(watching.how.index, indices.from_scaled(low))
         observed.stack[:, ~watched] = NODATA_INT16
     model = change.fit(_labelled(observed.stack), observed.dates)
     saved = _save_observed(out, observed, model, watching, watched=watched)
-    return BlockReport(len(observed.days), observed.unreadable, {"history": saved})
+    return observed.report(history=saved)
 
 
 def fit_history(
@@ -260,9 +271,9 @@ def read_new(
     watched = state["status"].values < Status.NOT_FOREST
     observed = observe(days, block.padded(HALO), watching.how, inside=watched)
     if not observed.days:
-        return BlockReport(unreadable=observed.unreadable)
+        return observed.report()
     saved = _save_observed(out, observed, state, watching, watched=watched)
-    return BlockReport(len(observed.days), observed.unreadable, {"new": saved})
+    return observed.report(new=saved)
 
 
 def update_monitor(
@@ -546,7 +557,7 @@ def cropland_block(
     observed = observe(days, block.geobox, how, inside=inside)
     years = observed.dates.astype("datetime64[Y]")
     if not observed.days:
-        return BlockReport(unreadable=observed.unreadable)
+        return observed.report()
     ranges = [
         composites.percentile_range(observed.stack[years == year], low=0.1, high=0.9)
         for year in np.unique(years)
@@ -554,7 +565,7 @@ def cropland_block(
     low, high = (np.array([indices.from_scaled(each[side]) for each in ranges]) for side in (0, 1))
     out = _name_of(out, observed)
     _save(out, inside & masks.cropland_from_seasons(low, high))
-    return BlockReport(len(observed.days), observed.unreadable, {"cropland": out})
+    return observed.report(cropland=out)
 
 
 def season_block(
@@ -588,11 +599,11 @@ def season_block(
     covers = {"cropland": tilled, **_split(observed, tilled, year)}
     sums = zonal.sums(zonal.zones(districts, block.geobox), observed.stack, observed.dates, covers)
     if not observed.days:
-        return BlockReport(unreadable=observed.unreadable)
+        return observed.report()
     out = _name_of(out, observed)
     with whole_file(out) as temporary:
         sums.to_parquet(temporary, index=False)
-    return BlockReport(len(observed.days), observed.unreadable, {"season": out})
+    return observed.report(season=out)
 
 
 def _split(
@@ -624,10 +635,10 @@ def composite_block(
         observed.stack, np.arange(len(observed.days)), statistic=statistic
     )
     if not observed.days:
-        return BlockReport(unreadable=observed.unreadable)
+        return observed.report()
     out = _name_of(out, observed)
     _save(out, value)
-    return BlockReport(len(observed.days), observed.unreadable, {"composite": out})
+    return observed.report(composite=out)
 
 
 def anomaly_block(

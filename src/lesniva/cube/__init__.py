@@ -6,7 +6,19 @@
 """
 
 from lesniva.cube.days import Scene, SolarDay, solar_days
-from lesniva.cube.radiometry import DnOffset, dn_offset
+from lesniva.cube.radiometry import DnOffset, RedLook, dn_offset, look, suspicious
 from lesniva.cube.read import Access, load, read_day
 
-__all__ = ["Access", "DnOffset", "Scene", "SolarDay", "dn_offset", "load", "read_day", "solar_days"]
+__all__ = [
+    "Access",
+    "DnOffset",
+    "RedLook",
+    "Scene",
+    "SolarDay",
+    "dn_offset",
+    "load",
+    "look",
+    "read_day",
+    "solar_days",
+    "suspicious",
+]

@@ -30,13 +30,21 @@ An uncertain answer is not a guess that nobody sees: `suspicious` confronts it w
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numba
+import numpy as np
+import numpy.typing as npt
 import pystac
 
-from lesniva.conventions import ASSET_KEYS, DN_PER_REFLECTANCE, HARMONISED_PROPERTY
+from lesniva.conventions import (
+    ASSET_KEYS,
+    DN_PER_REFLECTANCE,
+    HARMONISED_PROPERTY,
+    NODATA_INT16,
+)
 from lesniva.errors import InputError, UnreadableSceneError
 
 SHIFT = -1000
@@ -55,7 +63,15 @@ ASSUMPTION: deep shadow and clear water give a few per cent at most.
 """
 
 DARKEST_VEGETATION = 0.10
-"""Red reflectance: when 95 % of vegetation is brighter, the offset of 0.1 is still in."""
+"""Red reflectance: when hardly any vegetation is as dark, the offset of 0.1 is still in."""
+
+LEAST_DARK = 0.05
+"""Share of vegetation that is at least so dark."""
+
+DARKEST_DN = round(DARKEST_VEGETATION * DN_PER_REFLECTANCE)
+
+ENOUGH = 1_000
+"""Pixels that a judgement takes."""
 
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
@@ -160,35 +176,77 @@ def baseline(item: pystac.Item) -> tuple[int, int] | None:
     return None
 
 
-def suspicious(
-    offset: DnOffset, *, share_negative: float, dark_vegetation: float | None = None
-) -> str | None:
-    """Confront the decision about an item with what its data look like.
+@dataclass(frozen=True)
+class RedLook:
+    """What the red of a scene looks like: counts of pixels, to be added up over blocks."""
+
+    land: int = 0
+    """Vegetation and bare ground, by the scene classification."""
+    negative: int = 0
+    """Of these, with a harmonised red below 0."""
+    vegetation: int = 0
+    dark: int = 0
+    """Of the vegetation, with a red of at most `DARKEST_VEGETATION`."""
+
+    def __add__(self, other: "RedLook") -> "RedLook":
+        return RedLook(
+            *(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True))
+        )
+
+
+def look(red: npt.NDArray[np.int16], scl: npt.NDArray[np.uint8]) -> RedLook:
+    """Count what `suspicious` wants to know.
+
+    Parameters
+    ----------
+    red
+        (y, x) int16 harmonised DN, missing `conventions.NODATA_INT16`.
+    scl
+        (y, x) uint8 scene classification.
+    """
+    return RedLook(*_look(red, scl))
+
+
+@numba.njit(nogil=True, cache=True)
+def _look(red: Any, scl: Any) -> Any:
+    land = negative = vegetation = dark = 0
+    for row in range(red.shape[0]):
+        for col in range(red.shape[1]):
+            green, value = scl[row, col] == 4, red[row, col]
+            seen = (green or scl[row, col] == 5) and value != NODATA_INT16
+            land += seen
+            negative += seen and value < 0
+            vegetation += seen and green
+            dark += seen and green and value <= DARKEST_DN
+    return land, negative, vegetation, dark
+
+
+def suspicious(offset: DnOffset, seen: RedLook) -> str | None:
+    """Confront the decision about a scene with what its data look like.
 
     Parameters
     ----------
     offset
-        What `dn_offset` said.
-    share_negative
-        Share (0…1) of clear land pixels whose harmonised red is below 0.
-    dark_vegetation
-        5 % quantile of red reflectance (not DN) over SCL vegetation; None when there is too little
-        of it to say.
+        What `dn_offset` said of the red band.
+    seen
+        Counts of the whole scene, or of what was read of it.
 
     Returns
     -------
     str or None
-        A one-line warning, None when data and decision agree.
+        A one-line warning; None when data and decision agree, or there is too little to say.
     """
-    if offset.value != 0 and share_negative > MOST_NEGATIVE:
+    if offset.value != 0 and seen.land >= ENOUGH and seen.negative > MOST_NEGATIVE * seen.land:
         return (
-            f"{share_negative:.0%} of red is negative after the offset ({offset.why}): "
+            f"{seen.negative / seen.land:.0%} of red is negative after the offset ({offset.why}): "
             "the provider's numbers seem to be shifted already"
         )
-    if offset.value == 0 and dark_vegetation is not None and dark_vegetation > DARKEST_VEGETATION:
+    bright = seen.dark < LEAST_DARK * seen.vegetation
+    if offset.value == 0 and seen.vegetation >= ENOUGH and bright:
         return (
-            f"95 % of vegetation has red above {dark_vegetation:.2f} without the offset "
-            f"({offset.why}): the provider's numbers seem to be unshifted"
+            f"{1 - seen.dark / seen.vegetation:.0%} of vegetation has red above "
+            f"{DARKEST_VEGETATION:.2f} without the offset ({offset.why}): "
+            "the provider's numbers seem to be unshifted"
         )
     return None
 

@@ -13,7 +13,7 @@ from typing import Any
 import geopandas as gpd
 import shapely
 
-from lesniva import aoi, execution, ledger, logs, tasks
+from lesniva import aoi, cube, execution, ledger, logs, tasks
 from lesniva.config import Pipeline
 from lesniva.errors import (
     DONE,
@@ -51,6 +51,8 @@ class Report:
     """Blocks and scenes that failed, each with its reason."""
     not_told: dict[str, str] = field(default_factory=dict)
     """Messages that could not be delivered, each with its reason; tried again by the next run."""
+    red: dict[str, cube.RedLook] = field(default_factory=dict)
+    """Scene ids → what their red looks like in all that was read."""
 
     @property
     def run_id(self) -> str:
@@ -202,6 +204,8 @@ def note(report: Report, done: execution.Outcome[tasks.BlockReport]) -> None:
     report.faults |= done.failures
     for block in done.results.values():
         report.faults |= block.unreadable
+        for name, look in block.red.items():
+            report.red[name] = report.red.get(name, cube.RedLook()) + look
     if done.failures and not done.results:
         first = next(iter(done.failures.values()))
         error = next(iter(done.errors.values()))

@@ -218,7 +218,12 @@ def put_tables(
 def _scenes(shelf: Shelf) -> list[dict[str, Any]]:
     """List the scenes that went in."""
     return [
-        {"id": scene.id, "date": str(day.date), "baseline": scene.processing[0]}
+        {
+            "id": scene.id,
+            "date": str(day.date),
+            "baseline": scene.processing[0],
+            "dn_offset": _decided(scene),
+        }
         for day in shelf.days
         for scene in day.scenes
     ]
@@ -243,6 +248,7 @@ def _runs(shelf: Shelf) -> pd.DataFrame:
 def close(shelf: Shelf) -> None:
     """Write the STAC collection, ``run.json`` and, last, the manifest that says what is whole."""
     job, report, runs = shelf.job, shelf.report, _runs(shelf)
+    _warn(shelf)
     publish.write_stac(
         report.folder,
         [_product(shelf, grid_id, span, made) for (grid_id, span), made in shelf.rasters.items()],
@@ -293,3 +299,29 @@ def _product(
         rasters=rasters,
         derived_from=shelf.scenes[grid_id, span],
     )
+
+
+def _decided(scene: cube.Scene) -> str:
+    """Say what is added to a scene's numbers, and why; by band where bands differ."""
+    told = {band: f"{offset.value:+d} ({offset.why})" for band, offset in scene.offsets.items()}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "; ".join(f"{band} {decision}" for band, decision in told.items())
+
+
+def _warn(shelf: Shelf) -> None:
+    """Name the scenes whose numbers contradict what was decided about their offset."""
+    report = shelf.report
+    doubts = {
+        scene.id: doubt
+        for day in shelf.days
+        for scene in day.scenes
+        if scene.id in report.red and "red" in scene.offsets
+        if (doubt := cube.suspicious(scene.offsets["red"], report.red[scene.id])) is not None
+    }
+    report.results["warnings"] = [f"{name}: {doubt}" for name, doubt in doubts.items()]
+    if doubts:
+        report.words.append(
+            f"warning: {len(doubts)} scenes may have wrong reflectance (all in run.json), "
+            f"the first is {report.results['warnings'][0]}"
+        )
