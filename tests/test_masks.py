@@ -228,3 +228,16 @@ def test_cropland_was_bare_once_and_green_once_in_most_seasons(name):
     found = masks.cropland_from_seasons(np.reshape(low, shape), np.reshape(high, shape))
     assert found.shape == (1, 1)
     assert found.item() == tilled
+
+
+@given(st.floats(0, 6), st.integers(0, 2**32 - 1))
+def test_what_is_near_a_cloud_is_what_a_ruler_says(radius, seed):
+    scl = np.random.default_rng(seed).choice(
+        [4, 5, 6, 7, 11, 3, 8, 9, 10], (14, 11), p=[0.19] * 5 + [0.0125] * 4
+    )
+    rows, cols = np.nonzero(np.isin(scl, [3, 8, 9, 10]))
+    y, x = np.indices(scl.shape)
+    near = np.zeros(scl.shape, dtype=bool)
+    for row, col in zip(rows, cols, strict=True):
+        near |= np.hypot(y - row, x - col) <= radius
+    np.testing.assert_array_equal(masks.near_cloud(scl.astype(np.uint8), radius), near)

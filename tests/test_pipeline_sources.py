@@ -17,7 +17,7 @@ import shapely
 from lesniva import cli, config, pipeline
 from lesniva.errors import PARTIAL
 from lesniva.execution import SYNCHRONOUS
-from scenes import grid, outline
+from scenes import grid, outline, write_tif
 from servers import cog, loopback, sentinelhub, stac
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -135,10 +135,14 @@ def write_job(folder, source, *, block=32):
 
 
 def ndvi(folder, source):
-    """Run the job with a source; NDVI on the ground of the scene."""
-    report = pipeline.run(write_job(folder, source), folder / "out", scheduler=SYNCHRONOUS)
+    return ndvi_of(write_job(folder, source), folder / "out")
+
+
+def ndvi_of(job, out):
+    """Run a job; NDVI on the ground of the scene."""
+    report = pipeline.run(job, out, scheduler=SYNCHRONOUS)
     assert report.faults == {}
-    with rasterio.open(folder / "out" / "rasters" / "ndvi_2022-06-05.tif") as file:
+    with rasterio.open(out / "rasters" / "ndvi_2022-06-05.tif") as file:
         window = file.window(*TWENTIES.boundingbox).round()
         values = file.read(1, window=window, masked=True)
         return values.filled(0) * file.scales[0] + np.where(values.mask, np.nan, 0)
@@ -340,11 +344,7 @@ def test_jobs_on_different_areas_share_an_archive_without_meeting(shared):
     assert " 1 were there" in pipeline.pull(whole)
     assert " 1 were there" in pipeline.pull(east)
     assert not [request for request in server.log if request.path.startswith("/files/")]
-    pipeline.run(whole, folder / "out", scheduler=SYNCHRONOUS)
-    with rasterio.open(folder / "out" / "rasters" / "ndvi_2022-06-05.tif") as file:
-        values = file.read(1, window=file.window(*TWENTIES.boundingbox).round(), masked=True)
-        values = values.filled(0) * file.scales[0] + np.where(values.mask, np.nan, 0)
-    assert as_it_should_be(values)
+    assert as_it_should_be(ndvi_of(whole, folder / "out"))
 
 
 def test_jobs_on_the_same_area_share_files_and_add_only_their_own_bands(shared):
@@ -389,3 +389,23 @@ def test_an_item_that_lies_about_its_offset_is_told_from_its_data(tmp_path):
     assert re.fullmatch(rf"{PRODUCT}: \d\d% of red is negative after the offset .*", warning)
     assert any(line.startswith("warning: 1 scenes may have wrong") for line in report.words)
     assert run["scenes"][0]["dn_offset"] == "-1000 (raster offset −0.1, flag false)"
+
+
+@pytest.mark.parametrize("block", [16, 32, 128])
+def test_a_guard_around_clouds_reaches_over_the_edges_of_blocks(tmp_path, block):
+    # one cloud of a pixel of 20 m, next to the corner of blocks of every size
+    clear = np.full(TWENTIES.shape, 5, dtype=np.uint8)
+    clear[31, 31] = 9
+    for band in ("B04", "B08"):
+        write(tmp_path / f"{band}.tif", band, shift=SHIFT)
+    write_tif(tmp_path / "SCL.tif", clear, TWENTIES)
+    item = feature({key: f"./{band}.tif" for key, band in ASSETS.items()})
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    job = write_job(
+        tmp_path,
+        'kind = "catalog"\nhref = "item.json"\n[clouds]\nguard_m = 60',
+        block=block,
+    )
+    values = ndvi_of(job, tmp_path / "out")
+    y, x = np.indices(TWENTIES.shape)
+    np.testing.assert_array_equal(np.isnan(values), np.hypot(y - 31, x - 31) <= 3)

@@ -155,6 +155,13 @@ class GridSection(Section):
     """x and y of any pixel corner, for data that lie off the whole multiples of the resolution."""
 
 
+class CloudSection(Section):
+    """What counts as cloudy, besides what the scene classification says."""
+
+    guard_m: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Metres around clouds and their shadows that are not used either, such as 60."""
+
+
 class ForestSection(Section):
     """Which pixels are forest."""
 
@@ -335,6 +342,7 @@ class Pipeline(Section):
     source: Source
     period: PeriodSection
     grid: GridSection = GridSection()
+    clouds: CloudSection = CloudSection()
 
 
 class ForestPipeline(Pipeline):

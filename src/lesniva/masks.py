@@ -77,6 +77,35 @@ def clear(
     return out
 
 
+CLOUDY_CLASSES = (Scl.CLOUD_SHADOW, Scl.CLOUD_MEDIUM, Scl.CLOUD_HIGH, Scl.THIN_CIRRUS)
+"""Classes whose surroundings are not to be trusted."""
+
+
+def near_cloud(scl: npt.NDArray[np.uint8], radius: float) -> npt.NDArray[np.bool_]:
+    """Pixels within a distance of clouds or their shadows, and these themselves.
+
+    Parameters
+    ----------
+    scl
+        Scene classification, (y, x) uint8. What is nearer to its edge than `radius` may have an
+        unseen cloud beside it: give more than is wanted, and cut.
+    radius
+        Distance between the centres of pixels, in pixels.
+
+    Returns
+    -------
+    (y, x) bool array
+        True where a pixel of `CLOUDY_CLASSES` is at most so far away.
+    """
+    from scipy.ndimage import binary_dilation
+
+    reach = int(radius)
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    disc = x * x + y * y <= radius * radius
+    cloudy = np.isin(scl, CLOUDY_CLASSES)
+    return np.asarray(binary_dilation(cloudy, structure=disc))
+
+
 VEIL_BANDS = ("blue", "green", "red", "nir08", "swir16")
 """Bands that `veiled` needs."""
 

@@ -6,6 +6,7 @@ returns a few numbers. `pipeline` says in which order tasks run.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,8 @@ class Observing:
     bands: tuple[str, ...]
     """What to read: the index's bands, ``scl`` and, over forest, those of the haze test where all
     scenes have them."""
+    cloud_guard: float = 0.0
+    """Pixels around clouds and their shadows that are not used either."""
     access: cube.Access = field(default_factory=cube.Access, repr=False)
     """How the files are opened; does not change what is in them."""
 
@@ -143,10 +146,11 @@ def observe(
 
     def one(place: int) -> str | None:
         try:
-            bands = cube.read_day(days[place], geobox, how.bands, access=how.access)
+            bands, near_cloud = _read(days[place], geobox, how)
         except UnreadableSceneError as error:
             return str(error)
-        indices.scaled(how.index, bands, _usable(bands) & inside, stack[place])
+        usable = _usable(bands) & inside & ~near_cloud
+        indices.scaled(how.index, bands, usable, stack[place])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         if "red" in bands:
             red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
@@ -165,6 +169,22 @@ def observe(
     if not readable.all():
         stack, reached = stack[readable], reached[readable]
     return Observations(stack, seen, unreadable, reached, red)
+
+
+def _read(
+    day: cube.SolarDay, geobox: GeoBox, how: Observing
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_]]:
+    """Read a day's bands and tell what is near a cloud, also one beyond the edge of the block."""
+    if not how.cloud_guard:
+        bands = cube.read_day(day, geobox, how.bands, access=how.access)
+        return bands, np.zeros(geobox.shape, dtype=bool)
+    margin = math.ceil(how.cloud_guard)
+    wide = cube.read_day(day, geobox.pad(margin), ("scl",), access=how.access)["scl"]
+    others = [band for band in how.bands if band != "scl"]
+    bands = cube.read_day(day, geobox, others, access=how.access)
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    near = masks.near_cloud(wide, how.cloud_guard)[inner]
+    return {**bands, "scl": np.ascontiguousarray(wide[inner])}, near
 
 
 def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:

@@ -233,6 +233,7 @@ def _identity(job: ForestPipeline, place: Place, watching: tasks.Watching) -> di
         "grid": job.grid.model_dump(mode="json"),
         "index": watching.how.index,
         "bands": list(watching.how.bands),
+        **({"cloud_guard": watching.how.cloud_guard} if watching.how.cloud_guard else {}),
         "forest_cover": None if job.forest.cover is None else job.forest.cover.name,
         "min_cover": job.forest.min_cover,
         **job.monitor.model_dump(mode="json", exclude={"index"}),

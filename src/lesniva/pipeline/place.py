@@ -35,6 +35,8 @@ class Place:
     blocks: tuple[aoi.Block, ...]
     access: cube.Access
     """How the source's files are opened."""
+    cloud_guard: float = 0.0
+    """Pixels around clouds that are not used either."""
 
     @property
     def districts(self) -> gpd.GeoDataFrame:
@@ -88,7 +90,8 @@ def place_of(job: Pipeline) -> Place:
         retry_options=sources.retry_options,
         redact=sources.redact_text,
     )
-    return Place(area, tuple(grids), tuple(blocks), access)
+    guard = job.clouds.guard_m / job.grid.resolution
+    return Place(area, tuple(grids), tuple(blocks), access, guard)
 
 
 def known(job: AnyPipeline, place: Place) -> list[pystac.Item]:
@@ -164,4 +167,9 @@ def observing(
     bands = [*indices.bands_of([possible[0]]), "scl"]
     if canopy and common.issuperset(masks.VEIL_BANDS):
         bands += [band for band in masks.VEIL_BANDS if band not in bands]
-    return tasks.Observing(index=possible[0], bands=tuple(bands), access=place.access)
+    return tasks.Observing(
+        index=possible[0],
+        bands=tuple(bands),
+        cloud_guard=place.cloud_guard,
+        access=place.access,
+    )
