@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 
 from lesniva import cli, config, pipeline
 from lesniva.errors import PARTIAL
@@ -249,7 +251,8 @@ LOQUACIOUS = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG)
 logging.getLogger("numba").setLevel(logging.INFO)
-from lesniva import cli
+from lesniva import cli, logs
+logs.start = lambda *_, **__: None
 sys.argv = ["lesniva", "run", "job.toml"]
 cli.main()
 """
@@ -409,3 +412,50 @@ def test_a_guard_around_clouds_reaches_over_the_edges_of_blocks(tmp_path, block)
     values = ndvi_of(job, tmp_path / "out")
     y, x = np.indices(TWENTIES.shape)
     np.testing.assert_array_equal(np.isnan(values), np.hypot(y - 31, x - 31) <= 3)
+
+
+def test_an_agronomist_gets_the_ndvi_of_fields_for_few_units(tmp_path, monkeypatch, capsys, hub):
+    def stats(asked):
+        west = asked["input"]["bounds"]["geometry"]["coordinates"][0][0][0]
+        numbers = {"mean": 0.5 if west < 600_000 else "NaN", "stDev": 0.1, "sampleCount": 9}
+        stats = {**numbers, "noDataCount": 2 if west < 600_000 else 9}
+        span = {"from": "2022-06-01T00:00:00Z", "to": "2022-06-11T00:00:00Z"}
+        outputs = {"ndvi": {"bands": {"B0": {"stats": stats}}}}
+        return {"status": "OK", "data": [{"interval": span, "outputs": outputs}]}
+
+    hub.route.stats = stats
+    fields = [outline(TENS), shapely.affinity.translate(outline(TENS), 2)]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"id": f"field-{number}", "name_en": f"Field {number}"},
+            "geometry": shapely.geometry.mapping(field),
+        }
+        for number, field in enumerate(fields)
+    ]
+    (tmp_path / "fields.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features})
+    )
+
+    def zonal(max_units):
+        words = ["zonal", tmp_path / "fields.geojson", "--start", "2022-06-01", "--end"]
+        words += ["2022-06-10", "--max-units", max_units, "--out", tmp_path / "ndvi.csv"]
+        words += ["--service", hub.url, "--token-url", f"{hub.url}/token"]
+        monkeypatch.setattr("sys.argv", ["lesniva", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr()
+
+    code, told = zonal(0)
+    assert (code, hub.log) == (0, [])
+    assert re.fullmatch(r"2 zones: about 0\.1 processing units\n", told.out)
+    code, told = zonal(0.01)
+    assert (code, hub.log) == (2, [])
+    assert "2 zones would cost 0.1 processing units, more than 0.01" in told.err
+    code, told = zonal(5)
+    assert code == 0
+    table = pd.read_csv(tmp_path / "ndvi.csv")
+    assert list(table["zone_id"]) == ["field-0", "field-1"]
+    assert list(table["name_en"]) == ["Field 0", "Field 1"]
+    assert table["ndvi"].isna().tolist() == [False, True]
+    assert list(table["pixels"]) == [7, 0]

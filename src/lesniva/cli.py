@@ -1,5 +1,6 @@
 """The command line: words, messages, exit codes. The commands import heavy libraries late."""
 
+import datetime as dt
 import json
 import logging
 import os
@@ -179,6 +180,39 @@ def pull(
     from lesniva import config, pipeline
 
     typer.echo(pipeline.pull(config.read(file), max_gb=max_gb))
+
+
+@app.command()
+def zonal(
+    file: Annotated[Path, typer.Argument(help="Area file whose districts are the zones.")],
+    start: Annotated[dt.datetime, typer.Option(help="First day.", formats=["%Y-%m-%d"])],
+    end: Annotated[dt.datetime, typer.Option(help="Last day.", formats=["%Y-%m-%d"])],
+    max_units: Annotated[float, typer.Option(help="Most processing units to spend; 0 only asks.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("zonal_ndvi.csv"),
+    interval: Annotated[int, typer.Option(min=1, help="Days averaged together.")] = 10,
+    service: Annotated[
+        str, typer.Option(help="cdse, sentinel-hub, or the address of another deployment.")
+    ] = "cdse",
+    token_url: Annotated[
+        str | None, typer.Option(help="Where another deployment gives out tokens.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of the package sentinelhub.")] = None,
+) -> None:
+    """Ask the Statistical API for the NDVI of fields or districts: few units, no imagery."""
+    from lesniva.pipeline import zones as zonal
+    from lesniva.sources import sentinelhub
+
+    zones = zonal.zones_of(file, start=start.date(), end=end.date(), interval_days=interval)
+    typer.echo(f"{len(zones.area.districts)} zones: about {zones.units:.1f} processing units")
+    if not max_units:
+        return
+    account = sentinelhub.account(service, token_url=token_url, profile=profile)
+    failed = zonal.zonal_ndvi(zones, account, out, max_units=max_units)
+    for one in failed:
+        typer.echo(f"not done: {one.where}: {one.why}", err=True)
+    typer.echo(f"written: {out}")
+    if failed:
+        raise typer.Exit(PARTIAL)
 
 
 @app.command()

@@ -61,7 +61,14 @@ class _JsonLines(logging.Formatter):
             "run": _RUN.get(),
             "block": _BLOCK.get(),
             "message": record.getMessage(),
-            "traceback": self.formatException(record.exc_info) if record.exc_info else None,
+            "traceback": _traceback(self, record),
         }
         told = {key: value for key, value in line.items() if value is not None}
         return json.dumps(told, ensure_ascii=False)
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
+    """Give the traceback of a record, as it was cleaned of secrets if it was."""
+    if not record.exc_info:
+        return None
+    return record.exc_text or formatter.formatException(record.exc_info)

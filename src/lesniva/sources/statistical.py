@@ -62,7 +62,7 @@ def zonal_ndvi(
     start, end
         First and last day, both included.
     interval_days
-        Days averaged together (the service takes one clear value a pixel, most recent first).
+        Days of an interval; the service takes one value a pixel, from the least cloudy scene.
     resolution
         Pixel size in metres; made coarser for a zone larger than the service takes.
     on_skipped
@@ -171,6 +171,7 @@ def _request(
     service: Service, zone: Any, span: tuple[str, str], interval_days: int, metres: float
 ) -> Any:
     from sentinelhub.api.statistical import SentinelHubStatistical
+    from sentinelhub.constants import MosaickingOrder
 
     built = SentinelHubStatistical(
         aggregation=SentinelHubStatistical.aggregation(
@@ -179,7 +180,11 @@ def _request(
             aggregation_interval=f"P{interval_days}D",
             resolution=(metres, metres),
         ),
-        input_data=[SentinelHubStatistical.input_data(service.collection())],
+        input_data=[
+            SentinelHubStatistical.input_data(
+                service.collection(), mosaicking_order=MosaickingOrder.LEAST_CC
+            )
+        ],
         geometry=zone,
         config=service.config(),
     )
