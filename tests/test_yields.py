@@ -231,8 +231,16 @@ def test_flags_drop_nothing(values: list[float]) -> None:
 def test_the_calendar_can_be_overridden_and_checks_it() -> None:
     changed = yields.calendar({"winter_wheat": {"harvest_start": 21}})
     assert changed.loc["winter_wheat", "harvest_start"] == 21
-    assert yields.lead_days("winter_wheat", "06-30") == 11
+    assert yields.lead_days(yields.calendar().loc["winter_wheat"], "06-30") == 11
     with pytest.raises(InputError, match=r"none of first_issue.*; oats: a first dekad is after"):
         yields.calendar({"oats": {"first_issue": 30, "sowing": 1}})
-    with pytest.raises(InputError, match="'cotton' is not in the calendar"):
-        yields.lead_days("cotton", "06-30")
+    with pytest.raises(InputError, match="region 'mars' is none of central_chernozem"):
+        yields.calendar(region="mars")
+
+
+def test_the_calendar_of_a_region_is_shifted_and_gives_the_days_of_issue() -> None:
+    home, south = yields.calendar(), yields.calendar(region="south")
+    assert (home["harvest_start"] - south["harvest_start"] == 2).all()
+    days = yields.issue_days(home.loc["winter_wheat"])
+    assert (days[0], days[6], days[-1]) == ("04-30", "06-30", "07-20")
+    assert yields.issue_days(home.loc["sugar_beet"])[0] == "05-31"

@@ -32,6 +32,8 @@ aoi_app = typer.Typer(no_args_is_help=True, help="Area files.")
 app.add_typer(aoi_app, name="aoi")
 archive_app = typer.Typer(no_args_is_help=True, help="Local archives of scenes.")
 app.add_typer(archive_app, name="archive")
+yields_app = typer.Typer(no_args_is_help=True, help="Yield statistics.")
+app.add_typer(yields_app, name="yields")
 
 File = Annotated[Path, typer.Argument(help="Pipeline file (TOML).", show_default=False)]
 Out = Annotated[
@@ -333,6 +335,34 @@ def archive_verify(
     typer.echo(f"{folder}: {f'{len(damaged)} scenes are damaged' if damaged else 'whole'}")
     if damaged and not repair:
         raise typer.Exit(PARTIAL)
+
+
+@yields_app.command("import")
+def yields_import(
+    files: Annotated[list[Path], typer.Argument(help="Tables of Rosstat, text or CSV.")],
+    area: Annotated[Path, typer.Option(help="Area file; its districts are matched by name.")],
+    out: Annotated[Path, typer.Option(help="Table to write (.csv or .parquet).")],
+    crop: Annotated[str | None, typer.Option(help="Crop of a table that names none.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Region to take, where there are more.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Unit of the tables: c/ha or t/ha.")] = "c/ha",
+    weight_basis: Annotated[
+        str | None, typer.Option(help="bunker or after_processing; what the text says.")
+    ] = None,
+) -> None:
+    """Turn yield tables as people have them into the checked one a harvest job reads."""
+    from lesniva import pipeline, yields
+
+    found = pipeline.import_yields(
+        files, area=area, crop=crop, region=region, unit=unit, weight_basis=weight_basis
+    )
+    report = out.with_name(f"{out.stem}.report.csv")
+    yields.write(found.report, report)
+    yields.write(found.yields, out)
+    for line in found.lines():
+        typer.echo(line)
+    typer.echo(f"written: {out}, with the report of every series in {report}")
 
 
 def _tell(report: Any, *, as_json: bool) -> None:

@@ -269,16 +269,61 @@ class CroplandSection(Section):
     """Raster of classes (WorldCereal, own)."""
     values: list[int] = [1, 100]
     """Classes of the raster that are cropland (WorldCereal: 100)."""
+    parcels: RelativePath | None = None
+    """Polygons of the fields, instead of a raster."""
+    made_of: Season | None = None
+    """Last season that a map was made from: hindcasts are judged on later seasons only."""
     seasons: list[Season] | None = None
-    """Without a raster: seasons whose NDVI shows what is tilled; the first three when not given.
-    They are training seasons in every hindcast, so that no test season knows its own mask."""
+    """Without a map: seasons whose NDVI shows what is tilled; the first three when not given.
+    Hindcasts are judged on later seasons only, so that no test season knows its own mask."""
+
+    @model_validator(mode="after")
+    def _one_map(self) -> Self:
+        if self.mask and self.parcels:
+            raise ValueError("mask and parcels are given: choose one")
+        return self
+
+
+Dekad = Annotated[int, Field(ge=1, le=36)]
+IssueDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+
+
+class CalendarSection(Section):
+    """Dekads of the year (1 to 36) that differ from the calendar of the region."""
+
+    first_issue: Dekad | None = None
+    """First dekad at whose end a forecast is issued."""
+    last_issue: Dekad | None = None
+    """Last dekad at whose end a forecast is issued."""
+    harvest_start: Dekad | None = None
+    """Dekad in which the harvest begins."""
+    harvest_end: Dekad | None = None
+    """Dekad in which it ends."""
 
 
 class CropSection(Section):
     """A crop to forecast."""
 
-    cover: Literal["winter", "summer", "cropland"]
+    cover: Literal["winter", "summer", "cropland"] | None = None
     """Pixels to look at: green early (winter), green later (summer), or all cropland."""
+    mask: RelativePath | None = None
+    """Raster of crop types to look at instead."""
+    values: list[int] = [1, 100]
+    """Classes of that raster that are this crop (WorldCereal: 100)."""
+    parcels: RelativePath | None = None
+    """Polygons of the fields of this crop to look at instead."""
+    made_of: Season | None = None
+    """Last season that the map was made from: hindcasts are judged on later seasons only."""
+    calendar: CalendarSection = CalendarSection()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = [name for name in ("cover", "mask", "parcels") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(
+                f"{' and '.join(given) or 'none of cover, mask and parcels'} given: give one"
+            )
+        return self
 
 
 class HarvestSection(Section):
@@ -286,20 +331,49 @@ class HarvestSection(Section):
 
     year: Season
     """Harvest year of the forecast."""
-    cutoff: dt.date
-    """Issue date: nothing later is used. The same day of earlier years makes the training rows."""
+    cutoff: dt.date | Literal["latest"] = "latest"
+    """Issue date: nothing later is used. The same day of earlier years makes the training rows.
+    latest is the end of the last dekad that is over, inside the period."""
+    issue_days: list[IssueDay] | Literal["season", "cutoff"] = "season"
+    """Days (month-day) at which forecasts are made and judged: those of the crop's calendar
+    (season), only the cut-off, or a list."""
     yields: RelativePath
     """Yield statistics: CSV with adm_id, crop, year, yield_t_ha, area_ha, weight_basis."""
+    yield_lag: Annotated[int, Field(ge=1, le=5)] = 1
+    """Years until yields are published: 1 when last year's are known at the cut-off, 2 when not."""
+    region: Literal["central_chernozem", "non_chernozem", "volga", "urals_siberia", "south"] = (
+        "central_chernozem"
+    )
+    """Whose crop calendar."""
     crops: dict[Slug, CropSection]
     """Crops by the name they have in the statistics."""
 
     @model_validator(mode="after")
     def _in_season(self) -> Self:
         first, last = dt.date(self.year, 1, 1), dt.date(self.year, 12, 31)
-        if not first <= self.cutoff <= last:
+        if self.cutoff != "latest" and not first <= self.cutoff <= last:
             raise ValueError(f"cutoff {self.cutoff} is not in the harvest year {self.year}")
         if not self.crops:
             raise ValueError("crops is empty: name at least one, such as [harvest.crops.barley]")
+        return self
+
+
+class WeatherSection(Section):
+    """Daily weather, besides the imagery."""
+
+    source: Literal["file", "nasa-power", "era5-land"]
+    """A file of the user; NASA POWER (no account); ERA5-Land by the Climate Data Store, whose
+    token is taken from CDSAPI_KEY in the environment."""
+    file: RelativePath | None = None
+    """CSV, Parquet, NetCDF or Zarr with adm_id or a grid, date, and any of tmin, tmax, tmean,
+    prec, et0, soil_moisture."""
+    url: str | None = None
+    """Address of another deployment of the service."""
+
+    @model_validator(mode="after")
+    def _file_or_service(self) -> Self:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError('file belongs to source = "file", and is needed there')
         return self
 
 
@@ -370,6 +444,7 @@ class HarvestPipeline(Pipeline):
     journey: Literal["harvest"]
     harvest: HarvestSection
     cropland: CroplandSection = CroplandSection()
+    weather: WeatherSection | None = None
 
 
 class CompositePipeline(Pipeline):

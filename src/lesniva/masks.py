@@ -217,6 +217,43 @@ def cropland(path: Path, geobox: GeoBox, *, values: Sequence[int]) -> npt.NDArra
     return np.isin(classes, list(values))
 
 
+def parcels(path: Path, geobox: GeoBox) -> npt.NDArray[np.bool_]:
+    """Pixels whose middle lies in a parcel of a file that the user gives.
+
+    Parameters
+    ----------
+    path
+        GeoPackage, GeoJSON, Shapefile or GeoParquet of polygons in any CRS.
+    geobox
+        Grid of the block.
+
+    Returns
+    -------
+    (y, x) bool array
+
+    Raises
+    ------
+    InputError
+        The file is missing or unreadable, or has no coordinate system or no polygon.
+    """
+    import geopandas as gpd
+    from rasterio.features import geometry_mask
+
+    try:
+        shapes = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"the parcels {path} cannot be read: {error}") from error
+    drawn = shapes[shapes.geometry.notna() & ~shapes.geometry.is_empty]
+    if shapes.crs is None or not drawn.geom_type.isin(["Polygon", "MultiPolygon"]).any():
+        raise InputError(f"the parcels {path} state no coordinate system or hold no polygon")
+    local = drawn.to_crs(str(geobox.crs))
+    local = local[local.intersects(geobox.extent.geom)]
+    if local.empty:
+        return np.zeros(geobox.shape, dtype=bool)
+    outside = geometry_mask(local.geometry, geobox.shape, geobox.affine)
+    return np.asarray(~outside)
+
+
 def _warped(
     path: Path, geobox: GeoBox, *, what: str, resampling: Resampling = Resampling.average
 ) -> npt.NDArray[np.float32]:

@@ -63,10 +63,12 @@ class Observing:
     index: str
     """Name of the index."""
     bands: tuple[str, ...]
-    """What to read: the index's bands, ``scl`` and, over forest, those of the haze test where all
+    """What to read: the indices' bands, ``scl`` and, over forest, those of the haze test where all
     scenes have them."""
     cloud_guard: float = 0.0
     """Pixels around clouds and their shadows that are not used either."""
+    also: tuple[str, ...] = ()
+    """Further indices of the same observations."""
     access: cube.Access = field(default_factory=cube.Access, repr=False)
     """How the files are opened; does not change what is in them."""
 
@@ -98,6 +100,8 @@ class Observations:
     """(time, n) packed bits: the pixels where a slice has data, clear or not."""
     red: Mapping[str, cube.RedLook]
     """Scene ids → what their red looks like; empty where red was not read."""
+    also: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
+    """Further indices, each as `stack`."""
 
     def report(self, **paths: Path) -> BlockReport:
         """Say what was read, and which files came of it."""
@@ -141,6 +145,7 @@ def observe(
         Days whose scenes cannot be read are left out and named.
     """
     stack = np.empty((len(days), *geobox.shape), dtype=np.int16)
+    also = {name: np.empty_like(stack) for name in how.also}
     reached = np.zeros((len(days), -(-stack[:1].size // 8)), dtype=np.uint8)
     red: dict[str, cube.RedLook] = {}
 
@@ -150,7 +155,8 @@ def observe(
         except UnreadableSceneError as error:
             return str(error)
         usable = _usable(bands) & inside & ~near_cloud
-        indices.scaled(how.index, bands, usable, stack[place])
+        for name, values in {how.index: stack, **also}.items():
+            indices.scaled(name, bands, usable, values[place])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         if "red" in bands:
             red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
@@ -168,7 +174,8 @@ def observe(
     seen = tuple(day for day, good in zip(days, readable, strict=True) if good)
     if not readable.all():
         stack, reached = stack[readable], reached[readable]
-    return Observations(stack, seen, unreadable, reached, red)
+        also = {name: values[readable] for name, values in also.items()}
+    return Observations(stack, seen, unreadable, reached, red, also)
 
 
 def _read(
@@ -548,14 +555,33 @@ def _plane(values: npt.NDArray[Any]) -> xr.DataArray:
     return xr.DataArray(values, dims=("y", "x"))
 
 
+@dataclass(frozen=True)
+class Map:
+    """A map of where something grows, that the user gives."""
+
+    path: Path
+    """Raster of classes, or parcels."""
+    values: tuple[int, ...] | None
+    """Classes of the raster that count; None for parcels."""
+    sha256: str
+    """Of the file: another map makes another result."""
+
+
+def _mapped(
+    given: Map, geobox: GeoBox, inside: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    if given.values is None:
+        return inside & masks.parcels(given.path, geobox)
+    return inside & masks.cropland(given.path, geobox, values=given.values)
+
+
 def cropland_block(
     *,
     block: aoi.Block,
     grid: aoi.Grid,
     days: Sequence[cube.SolarDay],
     how: Observing,
-    mask: Path | None,
-    values: Sequence[int],
+    given: Map | None,
     out: Path,
 ) -> BlockReport:
     """Find the cropland of one block and write it as a bool array (y, x).
@@ -564,15 +590,15 @@ def cropland_block(
     ----------
     days
         Solar days from April to October of the seasons that show what is tilled; not needed with a
-        `mask`.
-    mask, values
-        Class raster and its classes of cropland; None derives the mask from the NDVI of `days`.
+        map.
+    given
+        The user's map; None derives the mask from the NDVI of `days`.
     out
         ``.npy`` file.
     """
     inside = aoi.inside(block, grid)
-    if mask is not None:
-        _save(out, inside & masks.cropland(mask, block.geobox, values=values))
+    if given is not None:
+        _save(out, _mapped(given, block.geobox, inside))
         return BlockReport(paths={"cropland": out})
     observed = observe(days, block.geobox, how, inside=inside)
     years = observed.dates.astype("datetime64[Y]")
@@ -595,6 +621,7 @@ def season_block(
     year: int,
     how: Observing,
     cropland: Path,
+    crops: Mapping[str, Map],
     districts: gpd.GeoDataFrame,
     out: Path,
 ) -> BlockReport:
@@ -608,16 +635,22 @@ def season_block(
         Harvest year.
     cropland
         What `cropland_block` wrote.
+    crops
+        Crop → the user's map of it; a cover of that name.
     districts
         ``adm_id`` and geometry.
     out
         ``.parquet`` file with the rows of `zonal.sums` for the covers ``cropland``, ``winter`` and
-        ``summer``; the last two only where scenes from 1 April to 10 May tell them apart.
+        ``summer``, and those of `crops`; winter and summer only where scenes from 1 April to 10 May
+        tell them apart.
     """
     tilled = np.load(cropland)
-    observed = observe(days, block.geobox, how, inside=tilled)
-    covers = {"cropland": tilled, **_split(observed, tilled, year)}
-    sums = zonal.sums(zonal.zones(districts, block.geobox), observed.stack, observed.dates, covers)
+    everywhere = np.ones(block.geobox.shape, dtype=bool)
+    own = {crop: _mapped(given, block.geobox, everywhere) for crop, given in crops.items()}
+    observed = observe(days, block.geobox, how, inside=np.logical_or.reduce([tilled, *own.values()]))
+    covers = {"cropland": tilled, **_split(observed, tilled, year), **own}
+    zones = zonal.zones(districts, block.geobox)
+    sums = zonal.sums(zones, observed.stack, observed.dates, covers, also=observed.also)
     if not observed.days:
         return observed.report()
     out = _name_of(out, observed)

@@ -6,6 +6,7 @@ blocks add up, so that a district may lie in any number of blocks and zones.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import geopandas as gpd
@@ -19,6 +20,12 @@ from lesniva.conventions import INDEX_SCALE, NODATA_INT16
 
 NEW_SEASON = 4
 """Months from September to the end of the year: covers hold from one September to the next."""
+
+SEASONAL = frozenset({"winter", "summer"})
+"""Covers that are drawn anew each season; all others are where they are."""
+
+KEYS = ["adm_id", "cover", "date"]
+SUMS = ["weighted", "clear_ha", "cover_ha"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ def sums(
     stack: npt.NDArray[np.int16],
     dates: npt.ArrayLike,
     covers: Mapping[str, npt.NDArray[np.bool_]],
+    *,
+    also: Mapping[str, npt.NDArray[np.int16]] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Sum an index over the pixels of each zone, cover and date.
 
@@ -120,13 +129,30 @@ def sums(
         ``datetime64`` of the slices.
     covers
         Name → (y, x) bool: which pixels belong to the cover.
+    also
+        Name of a further index → its stack.
 
     Returns
     -------
     pandas.DataFrame
         ``adm_id, cover, date``, ``weighted`` (Σ hectares · index over clear pixels), ``clear_ha``
-        and ``cover_ha``; no row where the zone has no pixel of the cover.
+        and ``cover_ha``; for each further index ``weighted_NAME`` and ``clear_ha_NAME``. No row
+        where the zone has no pixel of the cover.
     """
+    table = _table(zones, stack, dates, covers)
+    for name, further in also.items():
+        of_name = _table(zones, further, dates, covers)
+        table[f"weighted_{name}"] = of_name["weighted"]
+        table[f"clear_ha_{name}"] = of_name["clear_ha"]
+    return table
+
+
+def _table(
+    zones: Zones,
+    stack: npt.NDArray[np.int16],
+    dates: npt.ArrayLike,
+    covers: Mapping[str, npt.NDArray[np.bool_]],
+) -> pd.DataFrame:
     days = np.asarray(dates, dtype="datetime64[ns]")
     flat = stack.reshape(len(stack), -1)
     rows: list[tuple[Any, ...]] = []
@@ -139,7 +165,7 @@ def sums(
                 for adm_id, (weighted, clear, total) in zip(zones.ids, out, strict=True)
                 if total > 0
             )
-    columns = ["adm_id", "cover", "date", "weighted", "clear_ha", "cover_ha"]
+    columns = [*KEYS, *SUMS]
     frame = pd.DataFrame(rows, columns=columns)
     # without rows pandas cannot know, and one block without cropland would spoil the whole table
     texts, numbers = dict.fromkeys(columns[:2], "str"), dict.fromkeys(columns[3:], "float64")
@@ -152,23 +178,43 @@ def means(parts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     parts
-        Rows of `sums` of any number of blocks.
+        Rows of `sums` of any number of blocks, told apart by ``block`` where there are several.
 
     Returns
     -------
     pandas.DataFrame
         ``adm_id, cover, date, ndvi`` (area-weighted mean over clear pixels, NaN where none was
         clear), ``weight`` (clear hectares) and ``clear_share`` (0–1, of all the zone has of the
-        cover that season), one row a key, sorted.
+        cover), and the mean of each further index; one row a key, sorted.
     """
-    keys = ["adm_id", "cover", "date"]
-    total = parts.groupby(keys, as_index=False)[["weighted", "clear_ha", "cover_ha"]].sum()
-    seen = total["clear_ha"] > 0
-    total["ndvi"] = (total["weighted"] / total["clear_ha"].where(seen)).astype(float)
+    numbers = parts.select_dtypes("number").columns
+    total = parts.groupby(KEYS, as_index=False)[list(numbers)].sum()
+    for name in ("", *(each.removeprefix("weighted") for each in numbers if "weighted_" in each)):
+        seen = total[f"clear_ha{name}"].where(total[f"clear_ha{name}"] > 0)
+        total[name.removeprefix("_") or "ndvi"] = (total[f"weighted{name}"] / seen).astype(float)
     total["weight"] = total["clear_ha"]
-    # a block that no scene reached that day has no row, but its pixels were not seen either:
-    # what the zone has of a cover shows on the day that most blocks were reached
-    season = (total["date"] + pd.DateOffset(months=NEW_SEASON)).dt.year.rename("season")
-    whole = total.groupby(["adm_id", "cover", season])["cover_ha"].transform("max")
-    total["clear_share"] = (total["clear_ha"] / whole).clip(upper=1.0)
-    return total[[*keys, "ndvi", "weight", "clear_share"]].sort_values(keys, ignore_index=True)
+    total = total.merge(_whole(parts, total), on=KEYS)
+    total["clear_share"] = (total["clear_ha"] / total["whole"]).clip(upper=1.0)
+    further = [each.removeprefix("weighted_") for each in numbers if "weighted_" in each]
+    kept = [*KEYS, "ndvi", "weight", "clear_share", *further]
+    return total[kept].sort_values(KEYS, ignore_index=True)
+
+
+def _whole(parts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """Hectares that each zone has of a cover, also in blocks that no scene reached on a day.
+
+    What a block has is ground, and known whenever any scene reached it; only the covers that are
+    drawn anew are of their season.
+    """
+    rows = parts.assign(season=_season(parts), block=parts["block"] if "block" in parts else "")
+    of_block = rows.groupby(["adm_id", "cover", "season", "block"])["cover_ha"].max().reset_index()
+    whole = of_block.groupby(["adm_id", "cover", "season"])["cover_ha"].sum().rename("whole")
+    return days[KEYS].assign(season=_season(days)).join(whole, on=["adm_id", "cover", "season"])[
+        [*KEYS, "whole"]
+    ]
+
+
+def _season(rows: pd.DataFrame) -> "pd.Series[int]":
+    """Harvest year of the rows of seasonal covers, 0 for all others."""
+    year = (rows["date"] + pd.DateOffset(months=NEW_SEASON)).dt.year
+    return year.where(rows["cover"].isin(SEASONAL), 0).astype(int)

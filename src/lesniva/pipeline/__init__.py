@@ -20,14 +20,17 @@ from lesniva.pipeline.forest import deliver, monitor_forest
 from lesniva.pipeline.harvest import forecast_harvest
 from lesniva.pipeline.planning import check, plan, pull
 from lesniva.pipeline.running import Report
+from lesniva.pipeline.statistics import Statistics, import_yields
 from lesniva.pipeline.upkeep import doctor, roll_back, status
 
 __all__ = [
     "Report",
+    "Statistics",
     "check",
     "composite",
     "doctor",
     "forecast_harvest",
+    "import_yields",
     "monitor_forest",
     "plan",
     "pull",

@@ -138,7 +138,12 @@ def find(job: AnyPipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
 
 
 def observing(
-    index: str, days: Sequence[cube.SolarDay], place: Place, *, canopy: bool = False
+    index: str,
+    days: Sequence[cube.SolarDay],
+    place: Place,
+    *,
+    canopy: bool = False,
+    also: Sequence[str] = (),
 ) -> tasks.Observing:
     """Settle the index by the bands that all scenes have.
 
@@ -149,6 +154,8 @@ def observing(
     canopy
         Read what the haze test needs too, where it is there. The test is made for canopy: bare
         fields look like haze to it.
+    also
+        Further indices, taken where the bands of all scenes allow.
 
     Raises
     ------
@@ -164,12 +171,14 @@ def observing(
             f"index {index} needs {needed}; all scenes of the source have only "
             f"{', '.join(sorted(common)) or 'nothing in common'}: choose another index or source"
         )
-    bands = [*indices.bands_of([possible[0]]), "scl"]
+    further = tuple(name for name in also if common.issuperset(indices.bands_of([name])))
+    bands = [*indices.bands_of([possible[0], *further]), "scl"]
     if canopy and common.issuperset(masks.VEIL_BANDS):
         bands += [band for band in masks.VEIL_BANDS if band not in bands]
     return tasks.Observing(
         index=possible[0],
         bands=tuple(bands),
+        also=further,
         cloud_guard=place.cloud_guard,
         access=place.access,
     )

@@ -2,10 +2,10 @@
 
 The table is long: ``adm_id, crop, year`` (harvest year), ``yield_t_ha``, ``area_ha``,
 ``weight_basis``. `read` takes tidy files, `import_table` the tables of Rosstat, `flag` marks what
-is doubtful, `calendar` tells when crops are harvested.
+is doubtful, `calendar` tells when crops are forecast and harvested.
 """
 
-from lesniva.yields.crops import calendar, crop_code, lead_days
+from lesniva.yields.crops import calendar, crop_code, issue_days, lead_days
 from lesniva.yields.rosstat import Imported, import_table
 from lesniva.yields.tidy import flag, read, write
 
@@ -15,6 +15,7 @@ __all__ = [
     "crop_code",
     "flag",
     "import_table",
+    "issue_days",
     "lead_days",
     "read",
     "write",

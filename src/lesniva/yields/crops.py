@@ -1,5 +1,6 @@
 """Crop names, Russian and ours, and when each crop is harvested."""
 
+import calendar as calendar_days
 import re
 from collections.abc import Mapping
 
@@ -74,6 +75,16 @@ for the Central Chernozem region; dekad 18 ends on 30 June."""
 
 COLUMNS = ("first_issue", "last_issue", "harvest_start", "harvest_end")
 
+REGIONS: Mapping[str, tuple[int, int]] = {
+    "central_chernozem": (0, 0),
+    "non_chernozem": (1, 1),
+    "volga": (0, 0),
+    "urals_siberia": (1, 2),
+    "south": (-1, -2),
+}
+"""How many dekads issue and harvest come later than in the Central Chernozem region. Rounded: whoever
+knows the place better gives the dekads of a crop."""
+
 
 def crop_code(name: str) -> str | None:
     """Our name of a crop, by any usual Russian name of it; None when it is not known.
@@ -92,11 +103,15 @@ def crop_code(name: str) -> str | None:
     return None
 
 
-def calendar(override: Mapping[str, Mapping[str, int]] | None = None) -> pd.DataFrame:
+def calendar(
+    override: Mapping[str, Mapping[str, int]] | None = None, *, region: str = "central_chernozem"
+) -> pd.DataFrame:
     """When each crop is forecast and harvested.
 
     Parameters
     ----------
+    region
+        A key of `REGIONS`.
     override
         Dekads (1-36) to replace, by crop and by column name; a crop not yet in the table needs all
         four.
@@ -110,10 +125,17 @@ def calendar(override: Mapping[str, Mapping[str, int]] | None = None) -> pd.Data
     Raises
     ------
     InputError
-        Unknown columns, dekads outside 1-36 or out of order; all faults in one message.
+        Unknown region or columns, dekads outside 1-36 or out of order; all faults in one message.
     """
-    table = {crop: dict(zip(COLUMNS, dekads, strict=True)) for crop, dekads in CALENDAR.items()}
-    faults = []
+    faults = [] if region in REGIONS else [f"region {region!r} is none of {', '.join(REGIONS)}"]
+    issue, harvest = REGIONS.get(region, (0, 0))
+    shift = (issue, issue, harvest, harvest)
+    table = {
+        crop: {
+            name: dekad + later for name, dekad, later in zip(COLUMNS, dekads, shift, strict=True)
+        }
+        for crop, dekads in CALENDAR.items()
+    }
     for crop, changes in (override or {}).items():
         unknown = sorted(set(changes) - set(COLUMNS))
         if unknown:
@@ -136,19 +158,42 @@ def calendar(override: Mapping[str, Mapping[str, int]] | None = None) -> pd.Data
     return result.rename_axis("crop")
 
 
-def lead_days(
-    crop: str, cutoff: str, *, override: Mapping[str, Mapping[str, int]] | None = None
-) -> int:
-    """Days from the cut-off ``MM-DD`` to the first day of harvest; negative after it."""
-    table = calendar(override)
-    if crop not in table.index:
-        raise InputError(
-            f"crop {crop!r} is not in the calendar, which has: {', '.join(table.index)};"
-            " give its dekads in the override"
-        )
-    dekad = int(table["harvest_start"][crop]) - 1
+def issue_days(dates: pd.Series) -> list[str]:
+    """Days ``MM-DD`` on which a crop is forecast: the last days of its dekads of issue.
+
+    Parameters
+    ----------
+    dates
+        The crop's row of `calendar`.
+
+    Examples
+    --------
+    >>> issue_days(calendar().loc["winter_wheat"])[:3]
+    ['04-30', '05-10', '05-20']
+    """
+    return [dekad_end(k) for k in range(int(dates["first_issue"]), int(dates["last_issue"]) + 1)]
+
+
+def lead_days(dates: pd.Series, cutoff: str) -> int:
+    """Days from the cut-off ``MM-DD`` to the first day of harvest; negative after it.
+
+    Parameters
+    ----------
+    dates
+        The crop's row of `calendar`.
+    cutoff
+        October to December mean the autumn before.
+    """
+    dekad = int(dates["harvest_start"]) - 1
     start = cutoff_date(2001, f"{dekad // 3 + 1:02d}-{1 + 10 * (dekad % 3):02d}")
     return int((start - cutoff_date(2001, cutoff)).astype(int))
+
+
+def dekad_end(dekad: int) -> str:
+    """Last day ``MM-DD`` of a dekad of the year, 1-36; of February the 28th."""
+    month = (dekad + 2) // 3
+    last = {1: 10, 2: 20}.get((dekad - 1) % 3 + 1) or calendar_days.monthrange(2001, month)[1]
+    return f"{month:02d}-{last:02d}"
 
 
 def _known_codes() -> set[str]:
