@@ -219,7 +219,7 @@ WRONG = {
     "missing key of a table in a table": (
         HARVEST,
         {"harvest.crops.winter_wheat": {}},
-        "harvest.crops.winter_wheat.cover: missing",
+        "harvest.crops.winter_wheat: none of cover, mask and parcels given: give one",
     ),
     "no journey": (
         FOREST,

@@ -59,7 +59,15 @@ def archive(tmp_path_factory):
     return folder
 
 
-def job(folder, archive, *, cutoff=f"{YEAR}-06-30", crop="winter_wheat", end=f"{YEAR}-06-30"):
+def job(
+    folder,
+    archive,
+    *,
+    cutoff=f"{YEAR}-06-30",
+    crop="winter_wheat",
+    end=f"{YEAR}-06-30",
+    issue_days='"cutoff"',
+):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "job.toml"
     path.write_text(
@@ -79,6 +87,7 @@ def job(folder, archive, *, cutoff=f"{YEAR}-06-30", crop="winter_wheat", end=f"{
         [harvest]
         year = {YEAR}
         cutoff = {cutoff}
+        issue_days = {issue_days}
         yields = "{archive / "yields.csv"}"
         [harvest.crops.{crop}]
         cover = "winter"

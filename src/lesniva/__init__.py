@@ -18,6 +18,7 @@ stands beside or above it (import-linter holds it to that)::
     change              history model, scene correction, detectors, monitor state
     alerts              changed pixels → polygons with an identity that lasts, and their cause
     zonal               exact sums over districts
+    weather             daily weather of districts: read, checked, completed
     features            observations and weather → a row per district, crop, year, cut-off
     yields              yield statistics as people have them → one checked table
     forecast            LightGBM beside plain baselines: hindcast, fit, predict, explain

@@ -98,6 +98,9 @@ _FILES = {
     ),
     "harvest": (
         "forecast.geojson, .csv       the forecast by district and crop",
+        "forecast_total.csv           the whole oblast, on each day of issue",
+        "season_*.png                 the season of each crop: error, past years, interval",
+        "reasons.csv, analogues.csv   what moved each forecast, and the years most like this one",
         "hindcast.csv, skill*.csv     what would have been forecast in past years, and how well",
         "district_ndvi.csv            NDVI of each district, cover and date",
     ),
@@ -238,6 +241,7 @@ def harvest_in_words(archive: Path, results: Path) -> Iterator[str]:
     """Say what the harvest journey forecast, and how that compares with the truth."""
     forecast = pd.read_csv(results / "forecast.csv")
     skill = pd.read_csv(results / "skill.csv")
+    skill = skill[skill["cutoff"] == forecast["cutoff"].iloc[0][5:10]]
     truth = pd.read_csv(archive / "truth" / f"yields_{forecast['year'].iloc[0]}.csv")
     both = forecast.merge(
         truth[["adm_id", "crop", "yield_t_ha"]], on=["adm_id", "crop"], suffixes=("", "_true")

@@ -37,8 +37,9 @@ WEATHER_LATENCY_DAYS = 5
 MIN_CLEAR_SHARE = 0.05
 """A district seen less than this on a day was not seen."""
 
-COVER_KNOWN_FROM = "05-10"
-"""Winter and spring-sown fields are told apart from observations before this day."""
+COVER_KNOWN_FROM = "05-12"
+"""Winter and spring-sown fields are told apart by observations up to 10 May, which are known two
+days later."""
 
 WINTER_CROPS = frozenset({"winter_wheat", "winter_barley", "winter_rye", "winter_rapeseed"})
 
@@ -238,11 +239,21 @@ def _known(table: pd.DataFrame, year: int, cutoff: str, latency_days: int) -> pd
     return table[(table["date"] >= start) & (table["date"] <= end)]
 
 
+def cover_at(cover: str, cutoff: str) -> str:
+    """Return the cover to look at on a day: cropland before winter and summer crops are told apart.
+
+    Examples
+    --------
+    >>> cover_at("winter", "06-30"), cover_at("winter", "04-30")
+    ('winter', 'cropland')
+    """
+    told = COVER_KNOWN_FROM <= cutoff < "10"
+    return "cropland" if cover in ("winter", "summer") and not told else cover
+
+
 def _cover(known: dict[int, pd.DataFrame], crop: str, cutoff: str) -> str:
     """Choose the class to look at, the same in all years, so that they can be compared."""
-    wanted = "winter" if crop in WINTER_CROPS else "summer"
-    if not COVER_KNOWN_FROM <= cutoff < "10":
-        return "cropland"
+    wanted = cover_at("winter" if crop in WINTER_CROPS else "summer", cutoff)
     seen = [set(rows["cover"]) for rows in known.values() if len(rows)]
     return wanted if seen and all(wanted in covers for covers in seen) else "cropland"
 

@@ -567,9 +567,7 @@ class Map:
     """Of the file: another map makes another result."""
 
 
-def _mapped(
-    given: Map, geobox: GeoBox, inside: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
+def _mapped(given: Map, geobox: GeoBox, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     if given.values is None:
         return inside & masks.parcels(given.path, geobox)
     return inside & masks.cropland(given.path, geobox, values=given.values)
@@ -647,15 +645,16 @@ def season_block(
     tilled = np.load(cropland)
     everywhere = np.ones(block.geobox.shape, dtype=bool)
     own = {crop: _mapped(given, block.geobox, everywhere) for crop, given in crops.items()}
-    observed = observe(days, block.geobox, how, inside=np.logical_or.reduce([tilled, *own.values()]))
+    observed = observe(
+        days, block.geobox, how, inside=np.logical_or.reduce([tilled, *own.values()])
+    )
     covers = {"cropland": tilled, **_split(observed, tilled, year), **own}
     zones = zonal.zones(districts, block.geobox)
     sums = zonal.sums(zones, observed.stack, observed.dates, covers, also=observed.also)
     if not observed.days:
         return observed.report()
     out = _name_of(out, observed)
-    with whole_file(out) as temporary:
-        sums.to_parquet(temporary, index=False)
+    save_table(out, sums)
     return observed.report(season=out)
 
 
@@ -711,6 +710,12 @@ def _name_of(out: Path, observed: Observations) -> Path:
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
     with whole_file(path) as temporary:
         np.save(temporary, array)
+
+
+def save_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def digest(*parts: Any) -> str:

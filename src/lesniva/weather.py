@@ -131,7 +131,7 @@ def checked(table: pd.DataFrame, adm_ids: Sequence[str], *, what: str) -> pd.Dat
 
 
 def completed(table: pd.DataFrame, districts: gpd.GeoDataFrame) -> pd.DataFrame:
-    """Add the mean temperature and the reference evapotranspiration where they follow from the rest.
+    """Add the mean temperature and the reference evapotranspiration that follow from the rest.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def completed(table: pd.DataFrame, districts: gpd.GeoDataFrame) -> pd.DataFrame:
                 table["tmin"].to_numpy(),
                 table["tmax"].to_numpy(),
                 latitude.reindex(table["adm_id"]).to_numpy(),
-                table["date"].dt.dayofyear.to_numpy(),
+                table["date"].dt.day_of_year.to_numpy(),
             )
         )
     return table
@@ -160,7 +160,7 @@ def completed(table: pd.DataFrame, districts: gpd.GeoDataFrame) -> pd.DataFrame:
 def hargreaves(
     tmin: npt.ArrayLike, tmax: npt.ArrayLike, latitude: npt.ArrayLike, day: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """Reference evapotranspiration from temperature alone, mm/day (FAO-56, equations 21-25, 52).
+    """Estimate the reference evapotranspiration from temperature alone (FAO-56, equation 52).
 
     Parameters
     ----------
@@ -170,6 +170,11 @@ def hargreaves(
         Degrees north.
     day
         Day of the year, 1-366.
+
+    Returns
+    -------
+    ndarray
+        mm/day; the radiation at the top of the atmosphere by equations 21 to 25.
 
     Examples
     --------
@@ -200,8 +205,9 @@ def _table(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"adm_id": str})
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError("it is neither .csv, .parquet, .nc nor .zarr")
-    engine: Any = "zarr" if path.suffix == ".zarr" else None
-    with xr.open_dataset(path, engine=engine) as data:
+    # any store can be read without consolidated metadata
+    how: Any = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
+    with xr.open_dataset(path, **how) as data:
         return _of_grid(data, districts)
 
 
@@ -259,7 +265,9 @@ def _in_our_units(values: xr.DataArray) -> xr.DataArray:
 def _named(data: xr.Dataset, names: Sequence[str]) -> str:
     found = next((name for name in names if name in data.dims), None)
     if found is None:
-        raise ValueError(f"it has no dimension {' or '.join(names)}, only {', '.join(map(str, data.dims))}")
+        raise ValueError(
+            f"it has no dimension {' or '.join(names)}, only {', '.join(map(str, data.dims))}"
+        )
     return found
 
 

@@ -206,12 +206,14 @@ def _whole(parts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
     What a block has is ground, and known whenever any scene reached it; only the covers that are
     drawn anew are of their season.
     """
-    rows = parts.assign(season=_season(parts), block=parts["block"] if "block" in parts else "")
-    of_block = rows.groupby(["adm_id", "cover", "season", "block"])["cover_ha"].max().reset_index()
-    whole = of_block.groupby(["adm_id", "cover", "season"])["cover_ha"].sum().rename("whole")
-    return days[KEYS].assign(season=_season(days)).join(whole, on=["adm_id", "cover", "season"])[
-        [*KEYS, "whole"]
-    ]
+    rows = parts.assign(season=_season(parts), block=parts.get("block", ""))
+    by_block = ["adm_id", "cover", "season", "block"]
+    of_day = rows.groupby([*by_block, "date"], as_index=False)["cover_ha"].sum()
+    of_block = of_day.groupby(by_block, as_index=False)["cover_ha"].max()
+    of_season = ["adm_id", "cover", "season"]
+    whole = of_block.groupby(of_season, as_index=False)["cover_ha"].sum()
+    keyed = days[KEYS].assign(season=_season(days))
+    return keyed.merge(whole.rename(columns={"cover_ha": "whole"}), on=of_season)[[*KEYS, "whole"]]
 
 
 def _season(rows: pd.DataFrame) -> "pd.Series[int]":

@@ -7,6 +7,8 @@ carries its own.
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +85,16 @@ def save(fitted: Model, folder: Path) -> None:
     write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
 
 
-def load(folder: Path) -> Model:
+def load(folder: Path, *, probe: bool = True) -> Model:
     """Read a model back, after checking every byte of it.
+
+    Parameters
+    ----------
+    folder
+        As `save` wrote it.
+    probe
+        Let another interpreter read the boosters first: whoever writes a checksum anew over a
+        damaged text would else end this one. Not needed for a model of one's own.
 
     Raises
     ------
@@ -94,9 +104,21 @@ def load(folder: Path) -> Model:
     content = _manifest(folder / MANIFEST)
     try:
         texts = [_checked_text(folder, entry) for entry in content["boosters"]]
+        if probe and texts:
+            _probe(folder, [folder / str(entry["file"]) for entry in content["boosters"]])
         return _model(content, texts)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: the model lacks {error}; fit it again") from error
+
+
+def _probe(folder: Path, paths: list[Path]) -> None:
+    """Read the boosters in an interpreter that may die of it."""
+    code = "import sys, lightgbm; [lightgbm.Booster(model_file=path) for path in sys.argv[1:]]"
+    tried = subprocess.run(  # noqa: S603 (our own interpreter, on files just checked)
+        [sys.executable, "-c", code, *map(str, paths)], capture_output=True, check=False
+    )
+    if tried.returncode:
+        raise InputError(f"{folder}: LightGBM cannot read its boosters; fit the model again")
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ NULL_HASTE = 2
 """The null is judged with this many times fewer trees."""
 
 NO_SKILL = "no satellite skill yet at this date"
+NO_SKILL_RU = "на эту дату снимки ещё не уточняют прогноз"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Settings:
     seeds: int = model.SEEDS
     trees: int = model.TREES
     seed: int = 0
+    first_test: int = 0
+    """Earliest year that may be judged."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Hindcast:
     """Whether in-season skill may be claimed."""
     statement: str
     """The claim, in words."""
+    statement_ru: str
+    """The same in Russian."""
     data: Panel
     trace: Trace
     settings: Settings
@@ -121,6 +126,7 @@ def hindcast(
     seeds: int = model.SEEDS,
     trees: int = model.TREES,
     seed: int = 0,
+    first_test: int = 0,
     threads: int = 2,
 ) -> Hindcast:
     """Forecast every past year from the years before it, and judge.
@@ -146,6 +152,9 @@ def hindcast(
         claim of skill, out.
     seeds, trees, seed
         Boosters a member, trees a booster, first seed.
+    first_test
+        Earliest year that may be judged, where earlier ones had a part in the predictors (a mask
+        that was derived from them).
     threads
         Boosters fitted at the same time; the result does not depend on it.
 
@@ -166,7 +175,7 @@ def hindcast(
             " they must be at least 3 and 1"
         )
     data = panel(features, yields, crop=crop, cutoff=cutoff, predictors=predictors)
-    settings = Settings(yield_lag, min_train, seeds, trees, seed)
+    settings = Settings(yield_lag, min_train, seeds, trees, seed, first_test)
     tests = _test_years(data, settings)
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         trace = _walk(data, settings, pool)
@@ -260,13 +269,15 @@ def _test_years(data: Panel, settings: Settings) -> list[int]:
         index
         for index in range(len(data.years))
         if np.isfinite(data.Y[index]).any()
+        and data.years[index] >= settings.first_test
         and _known_years(data, index, settings) >= settings.min_train
     ]
     if not tests:
         have = int(np.isfinite(data.Y).any(axis=1).sum())
+        after = f", none judged before {settings.first_test}" if settings.first_test else ""
         raise NoDataError(
-            f"hindcast of {data.crop}: {have} years of yields, at least {settings.min_train + 1}"
-            " are needed; add earlier years"
+            f"hindcast of {data.crop}: {have} years of yields{after}, at least"
+            f" {settings.min_train + 1} are needed; add earlier years"
         )
     return tests
 
@@ -382,6 +393,7 @@ def _judge(
         null=null,
         skill=skill,
         statement=_statement(data, now, null, skill=skill),
+        statement_ru=_statement_ru(data, now, null, skill=skill),
         data=data,
         trace=trace,
         settings=settings,
@@ -527,6 +539,15 @@ def _statement(data: Panel, now: Recipe, null: dict[str, float], *, skill: bool)
     inner = f"inner skill {now.inner_skill:.2f}" if np.isfinite(now.inner_skill) else "no imagery"
     p = f"p = {null['p']:.2f}" if np.isfinite(null["p"]) else "not run"
     return f"{where}: {NO_SKILL} ({inner} over the plain forecast, year-permuted null {p})"
+
+
+def _statement_ru(data: Panel, now: Recipe, null: dict[str, float], *, skill: bool) -> str:
+    claim = "снимки сезона уточняют прогноз" if skill else NO_SKILL_RU
+    known = np.isfinite(now.inner_skill)
+    inner = f"внутренняя оценка {now.inner_skill:.2f}" if known else "снимков нет"
+    p = f"p = {null['p']:.2f}" if np.isfinite(null["p"]) else "не проверено"
+    where = f"{data.crop}, данные по {data.cutoff[3:]}.{data.cutoff[:2]}"
+    return f"{where}: {claim} ({inner} против простого прогноза; перестановка лет: {p})"
 
 
 def _mean(values: Floats) -> float:

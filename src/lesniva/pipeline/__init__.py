@@ -7,8 +7,9 @@
 
 `forest.monitor_forest`, `harvest.forecast_harvest` and `composite.composite` say what happens in
 which order; what happens to one block is in `lesniva.tasks`. `place` finds area, blocks and scenes,
-`running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came out,
-`planning` says beforehand what a run would do, and `upkeep` how a job stands between its runs.
+`meteo` the weather, `outlook` judges and forecasts a crop on a day, `statistics` imports yield
+tables, `running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came
+out, `planning` says beforehand what a run would do, and `upkeep` how a job stands between its runs.
 """
 
 from pathlib import Path

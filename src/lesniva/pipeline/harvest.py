@@ -1,10 +1,13 @@
-"""The harvest journey: scenes → NDVI of districts → features → forecast."""
+"""The harvest journey: scenes → NDVI of districts → features → forecasts through the season."""
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 
@@ -12,56 +15,79 @@ from lesniva import cube, execution, features, forecast, publish, tasks, yields,
 from lesniva.config import CropSection, HarvestPipeline
 from lesniva.errors import InputError
 from lesniva.pipeline.composite import latest_ndvi, put_composite
+from lesniva.pipeline.meteo import weather_of
+from lesniva.pipeline.outlook import TABLES, Outlook, day_of, outlook
 from lesniva.pipeline.place import Place, days_over, find, observing
 from lesniva.pipeline.running import STATE, Report, run_cached, running, settings, stage
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
 from lesniva.storage import sha256, write_text
 
 MASK_SEASONS = 3
-"""The first seasons of the archive show what is tilled; they are training seasons in any hindcast,
-so that no test season takes part in its own mask."""
+"""The first seasons of the archive show what is tilled; hindcasts are judged on later ones, so that
+no test season takes part in its own mask."""
+
+ALSO = ("evi2", "ndre")
+"""Indices beside NDVI, where the scenes have their bands: EVI2 saturates later (Jiang et al. 2008),
+NDRE sees into dense stands."""
 
 MADE_OF = "made-of"
 """File with the fingerprint of what the published results were made of."""
 
+HISTORY = "forecast_history.parquet"
+
+PAST = ("hindcast", "skill", "skill_by_year", "claims")
+"""Tables of the hindcasts."""
+
 
 @dataclass(frozen=True)
-class Outlook:
-    """The forecast of one crop, and how good such forecasts were."""
+class Maps:
+    """Where crops grow, and from which seasons that is known."""
 
-    history: forecast.Hindcast
-    districts: pd.DataFrame
-    """Rows of `forecast.predict`."""
+    cropland: Mapping[str, Path]
+    """Mask of each block."""
+    crops: Mapping[str, tasks.Map]
+    """The user's maps of crops."""
+    first_test: Mapping[str, int]
+    """Crop → earliest harvest year that had no part in its map; 0 where the map does not say."""
 
 
 def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTasks) -> Report:
-    """Forecast the harvest of an area: scenes → NDVI of districts → features → forecast.
+    """Forecast the harvest of an area: scenes → NDVI of districts → features → forecasts.
 
-    Incremental: a block's season is read again only when it has new scenes.
+    Incremental: a block's season is read again only when it has new scenes, a crop's issue day
+    judged again only when its features or yields are others.
     """
     with running(job, out) as report:
         place, days = find(job, report)
-        days = [day for day in days if day.date <= np.datetime64(job.harvest.cutoff)]
-        cropland = _find_cropland(job, report, run_tasks, place, days)
-        seasons = _sum_seasons(report, run_tasks, place, days, cropland)
+        cutoff = _cutoff(job)
+        days = [day for day in days if day.date <= np.datetime64(cutoff)]
+        maps = _find_maps(job, report, run_tasks, place, days)
+        seasons = _sum_seasons(report, run_tasks, place, days, maps)
+        weather = None
+        if job.weather is not None:
+            start = dt.date(harvest_year(days[0].date) - 1, 9, 1)
+            weather = weather_of(job.weather, report, place.districts, start=start, end=cutoff)
         made_of = tasks.digest(
             settings(job),
+            cutoff,
             sha256(job.harvest.yields),
             sorted(str(path) for path in seasons.values()),
+            None if weather is None else weather.to_csv(index=False),
         )
         if _was_made_of(out, made_of):
             report.nothing_new = True
             return report
         with stage(report, "forecast"):
-            observed = zonal.means(pd.concat(map(pd.read_parquet, seasons.values())))
-            statistics = yields.read(job.harvest.yields)
-            outlooks = {
-                crop: _outlook(job, crop, wanted, observed, statistics)
-                for crop, wanted in job.harvest.crops.items()
-            }
+            observed = zonal.means(_sums(seasons))
+            outlooks = [
+                each
+                for crop in job.harvest.crops
+                for each in _outlooks(job, report, place, cutoff, crop, observed, weather, maps)
+            ]
         ndvi = latest_ndvi(report, run_tasks, place, days)
         with stage(report, "publish"):
-            _publish(Shelf(job, report, place, days), outlooks, observed, cropland, ndvi)
+            shelf = Shelf(job, report, place, days)
+            _publish(shelf, cutoff, outlooks, observed, maps.cropland, ndvi)
         write_text(out / STATE / MADE_OF, made_of)
     return report
 
@@ -72,33 +98,90 @@ def harvest_year(date: np.datetime64) -> int:
     return year + 1 if month >= 9 else year
 
 
-def _find_cropland(
+def _cutoff(job: HarvestPipeline) -> dt.date:
+    """Issue date of a run: as given, or the end of the last dekad that is over."""
+    if job.harvest.cutoff != "latest":
+        return job.harvest.cutoff
+    year, today = job.harvest.year, dt.datetime.now(dt.UTC).date()
+    until = min(job.period.end, today)
+    over = [day_of(yields.dekad_end(dekad), year) for dekad in range(1, 37)]
+    over = [day for day in over if day <= until]
+    if not over:
+        raise InputError(
+            f"{job.name}: no dekad of {year} is over on {until}; set harvest.cutoff, harvest.year"
+            " or period.end"
+        )
+    return over[-1]
+
+
+def _issue_days(job: HarvestPipeline, crop: str, cutoff: dt.date) -> tuple[list[str], Any]:
+    """Days ``MM-DD`` of a crop, with the run's own; and its calendar, None where not known."""
+    asked = job.harvest.issue_days
+    own = job.harvest.crops[crop].calendar.model_dump(exclude_none=True)
+    table = yields.calendar({crop: own} if own else None, region=job.harvest.region)
+    dates: Any = table.loc[crop] if crop in table.index else None
+    if asked == "season":
+        if dates is None:
+            raise InputError(
+                f"{crop} is not in the crop calendar, which has {', '.join(table.index)}; give its"
+                f" four dekads in [harvest.crops.{crop}.calendar], or harvest.issue_days"
+            )
+        asked = yields.issue_days(dates)
+    listed = [] if asked == "cutoff" else list(asked)
+    return sorted({*listed, cutoff.strftime("%m-%d")}), dates
+
+
+def _find_maps(
     job: HarvestPipeline,
     report: Report,
     run_tasks: execution.RunTasks,
     place: Place,
     days: Sequence[cube.SolarDay],
-) -> dict[str, Path]:
-    """Cropland of each block: by the user's raster, or by the NDVI of earlier seasons."""
+) -> Maps:
+    """Find the cropland of each block, by the user's map or by NDVI, and the maps of crops."""
     years = sorted({harvest_year(day.date) for day in days})
     seasons = job.cropland.seasons or years[:MASK_SEASONS]
-    telling = [] if job.cropland.mask else [day for day in days if _in_summer(day.date, seasons)]
+    given = _given(job.cropland)
+    telling = [] if given else [day for day in days if _in_summer(day.date, seasons)]
     work = {
         block.key: {
             "block": block,
             "grid": place.grid_of(block),
             "days": days_over(block, telling),
             "how": observing("ndvi", days, place),
-            "mask": job.cropland.mask,
-            "values": tuple(job.cropland.values),
+            "given": given,
         }
         for block, _ in place.days_by_block(days)
     }
     listed = ", ".join(str(season) for season in seasons)
-    told_by = job.cropland.mask.name if job.cropland.mask else f"the NDVI of seasons {listed}"
+    told_by = given.path.name if given else f"the NDVI of seasons {listed}"
     report.results["cropland_from"] = told_by
     report.words.append(f"cropland is told by {told_by}")
-    return run_cached(report, run_tasks, tasks.cropland_block, work, "cropland", ".npy")
+    cropland = run_cached(report, run_tasks, tasks.cropland_block, work, "cropland", ".npy")
+    known_from = job.cropland.made_of if given else max(seasons)
+    crops, first_test = {}, {}
+    for crop, wanted in job.harvest.crops.items():
+        own = _given(wanted)
+        made_of = wanted.made_of if own else known_from
+        first_test[crop] = 0 if made_of is None else made_of + 1
+        if own is not None:
+            crops[crop] = own
+        told_by = own.path.name if own else f"{wanted.cover} cover of the cropland"
+        if made_of is None:
+            told_by += ", a map whose season is not said: hindcasts may know their own map"
+        report.results[f"{crop}_from"] = told_by
+        report.words.append(f"{crop} is told by {told_by}")
+    return Maps(cropland, crops, first_test)
+
+
+def _given(section: Any) -> tasks.Map | None:
+    """Map of the user, None where there is none."""
+    path = section.mask or section.parcels
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InputError(f"the map {path} is not there; check the path")
+    return tasks.Map(path, tuple(section.values) if section.mask else None, sha256(path))
 
 
 def _in_summer(date: np.datetime64, years: Sequence[int]) -> bool:
@@ -111,14 +194,14 @@ def _sum_seasons(
     run_tasks: execution.RunTasks,
     place: Place,
     days: Sequence[cube.SolarDay],
-    cropland: Mapping[str, Path],
+    maps: Maps,
 ) -> dict[str, Path]:
-    """Sum NDVI by district, cover and date, into a file for each block and season."""
-    how = observing("ndvi", days, place)
+    """Sum the indices by district, cover and date, into a file for each block and season."""
+    how = observing("ndvi", days, place, also=ALSO)
     districts = place.districts[["adm_id", "geometry"]]
     work: dict[str, dict[str, Any]] = {}
     for block, over in place.days_by_block(days):
-        if block.key not in cropland:
+        if block.key not in maps.cropland:
             continue
         for year in sorted({harvest_year(day.date) for day in over}):
             work[f"{block.key}/{year}"] = {
@@ -126,38 +209,75 @@ def _sum_seasons(
                 "days": [day for day in over if harvest_year(day.date) == year],
                 "year": year,
                 "how": how,
-                "cropland": cropland[block.key],
+                "cropland": maps.cropland[block.key],
+                "crops": maps.crops,
                 "districts": districts,
             }
     return run_cached(report, run_tasks, tasks.season_block, work, "season", ".parquet")
 
 
-def _outlook(
-    job: HarvestPipeline,
-    crop: str,
-    wanted: CropSection,
-    observed: pd.DataFrame,
-    statistics: pd.DataFrame,
-) -> Outlook:
-    """Hindcast and forecast of one crop, from what is known before the harvest year."""
-    cutoff = job.harvest.cutoff.strftime("%m-%d")
-    years = sorted({harvest_year(np.datetime64(date, "D")) for date in observed["date"].unique()})
-    table = features.features(
-        observed,
-        crop=crop,
-        years=[y for y in years if y <= job.harvest.year],
-        cutoff=cutoff,
-        cover=wanted.cover,
+def _sums(seasons: Mapping[str, Path]) -> pd.DataFrame:
+    """Put the sums of all blocks and seasons together, each with its block."""
+    return pd.concat(
+        [
+            pd.read_parquet(path).assign(block=key.rpartition("/")[0])
+            for key, path in seasons.items()
+        ]
     )
+
+
+def _outlooks(
+    job: HarvestPipeline,
+    report: Report,
+    place: Place,
+    cutoff: dt.date,
+    crop: str,
+    observed: pd.DataFrame,
+    weather: pd.DataFrame | None,
+    maps: Maps,
+) -> Iterator[Outlook]:
+    """Hindcasts of one crop on each issue day, and forecasts of those that have come."""
+    known = _statistics(job, crop)
+    issue_days, dates = _issue_days(job, crop, cutoff)
+    seen = {harvest_year(np.datetime64(date, "D")) for date in observed["date"].unique()}
+    for day in issue_days:
+        come = day_of(day, job.harvest.year) <= cutoff
+        years = sorted(year for year in seen if year < job.harvest.year + come)
+        table = features.features(
+            observed,
+            crop=crop,
+            years=years if not come else sorted({*years, job.harvest.year}),
+            cutoff=day,
+            cover=_cover(job.harvest.crops[crop], crop, day),
+            weather=weather,
+        )
+        yield outlook(
+            report.folder,
+            table,
+            known,
+            crop=crop,
+            cutoff=day,
+            year=job.harvest.year,
+            group=place.area.id,
+            lead_days=None if dates is None else yields.lead_days(dates, day),
+            settings={"yield_lag": job.harvest.yield_lag, "first_test": maps.first_test[crop]},
+        )
+
+
+def _statistics(job: HarvestPipeline, crop: str) -> pd.DataFrame:
+    """Read the yields of a crop before the harvest year."""
+    statistics = yields.read(job.harvest.yields)
     known = statistics[(statistics["crop"] == crop) & (statistics["year"] < job.harvest.year)]
     if known.empty:
         have = ", ".join(sorted(statistics["crop"].unique()))
         raise InputError(
             f"{job.harvest.yields} has no yields of {crop} before {job.harvest.year}; it has {have}"
         )
-    history = forecast.hindcast(table, known, crop=crop, cutoff=cutoff)
-    fitted = forecast.fit(history, year=job.harvest.year)
-    return Outlook(history, forecast.predict(fitted, table))
+    return known
+
+
+def _cover(wanted: CropSection, crop: str, day: str) -> str:
+    return crop if wanted.cover is None else features.cover_at(wanted.cover, day)
 
 
 def _was_made_of(out: Path, made_of: str) -> bool:
@@ -167,41 +287,36 @@ def _was_made_of(out: Path, made_of: str) -> bool:
 
 def _publish(
     shelf: Shelf,
-    outlooks: Mapping[str, Outlook],
+    cutoff: dt.date,
+    outlooks: Sequence[Outlook],
     observed: pd.DataFrame,
     cropland: Mapping[str, Path],
     ndvi: dict[str, Path],
 ) -> None:
     report, place = shelf.report, shelf.place
-    table = pd.concat([each.districts for each in outlooks.values()], ignore_index=True)
-    table.insert(0, "forecast_id", table["adm_id"] + "/" + table["crop"])
-    shapes = place.districts[["adm_id", "name_en", "name_ru", "geometry"]]
-    layer = shapes.merge(table, on="adm_id").sort_values("forecast_id", ignore_index=True)
-    past = {
-        name: pd.concat(
-            [
-                _with_index(getattr(each.history, part)).assign(crop=crop)
-                for crop, each in outlooks.items()
-            ],
-            ignore_index=True,
-        )
-        for name, part in (("hindcast", "rows"), ("skill", "metrics"), ("skill_by_year", "by_year"))
+    today = [each for each in outlooks if each.cutoff == cutoff.strftime("%m-%d")]
+    tables = {
+        name: pd.concat([each.tables[name] for each in outlooks], ignore_index=True)
+        for name in TABLES
     }
+    layer = _layer(place, pd.concat([each.tables["forecast"] for each in today]))
+    season = tables.pop("forecast")
     put_tables(
         shelf,
         {"forecast": layer},
         key="forecast_id",
-        tables={**past, "district_ndvi": observed},
+        tables={**tables, "forecast_season": season, "district_ndvi": observed},
         styles={"forecast": publish.forecast_style(layer["yield_t_ha"])},
     )
-    publish.harvest_map(
-        report.folder / "harvest.png",
-        forecast=layer,
-        districts=place.districts,
-        skill=past["skill"],
-        title=f"{TITLES['harvest']}: {shelf.where}",
-        credit=shelf.credit,
+    said = pd.concat([each.tables["forecast"] for each in today], ignore_index=True)
+    new = forecast.record(
+        report.folder / HISTORY, said, issued=report.started, run_id=report.run_id
     )
+    report.results["history_rows_added"] = new
+    shutil.rmtree(report.folder / "models", ignore_errors=True)
+    for each in today:
+        shutil.copytree(each.model, report.folder / "models" / f"{each.crop}_{each.cutoff}")
+    _draw(shelf, layer, outlooks, tables)
     for grid in place.grids:
         blocks = (
             (*place.offset(block), np.load(cropland[block.key]).astype(np.uint8))
@@ -211,26 +326,61 @@ def _publish(
         put_raster(shelf, grid, "cropland", publish.LAYERS["cropland"], blocks)
         put_composite(shelf, grid, "ndvi", ndvi)
     report.results["districts"] = int(layer["adm_id"].nunique())
-    for crop, each in outlooks.items():
-        report.words.append(f"{crop}: {_in_words(each)}")
-        report.results[crop] = each.history.statement
+    report.results["cutoff"] = str(cutoff)
+    for each in today:
+        report.words.append(f"{each.crop}: {_in_words(each)}")
+        report.results[each.crop] = each.claim["statement_en"]
     close(shelf)
 
 
-def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make a named index a column; a nameless one says nothing."""
-    return frame.reset_index(drop=frame.index.name is None)
+def _layer(place: Place, rows: pd.DataFrame) -> gpd.GeoDataFrame:
+    """Forecasts with the outline and the names of their district."""
+    rows = rows.assign(forecast_id=rows["adm_id"] + "/" + rows["crop"])
+    rows = rows[["forecast_id", *(name for name in rows if name != "forecast_id")]]
+    shapes = place.districts[["adm_id", "name_en", "name_ru", "geometry"]]
+    return shapes.merge(rows, on="adm_id").sort_values("forecast_id", ignore_index=True)
 
 
-def _in_words(outlook: Outlook) -> str:
+def _draw(
+    shelf: Shelf,
+    layer: gpd.GeoDataFrame,
+    outlooks: Sequence[Outlook],
+    tables: Mapping[str, pd.DataFrame],
+) -> None:
+    """Draw the forecast of the day, and the season of each crop."""
+    report, place = shelf.report, shelf.place
+    day = layer["cutoff"].iloc[0].strftime("%m-%d")
+    publish.harvest_map(
+        report.folder / "harvest.png",
+        forecast=layer,
+        districts=place.districts,
+        skill=tables["skill"][tables["skill"]["cutoff"] == day],
+        title=f"{TITLES['harvest']}: {shelf.where}",
+        credit=shelf.credit,
+    )
+    for crop in dict.fromkeys(each.crop for each in outlooks):
+        of_crop = {name: rows[rows["crop"] == crop] for name, rows in tables.items() if len(rows)}
+        publish.season_chart(
+            report.folder / f"season_{crop}.png",
+            crop=crop,
+            cutoff=day,
+            skill=of_crop["skill"],
+            claims=of_crop["claims"],
+            hindcast=of_crop["hindcast"],
+            total=of_crop["forecast_total"],
+            title=f"{TITLES['harvest']}: {shelf.where}",
+            credit=shelf.credit,
+        )
+
+
+def _in_words(each: Outlook) -> str:
     """Say what is forecast, and how good such forecasts were beside the plain ones."""
-    rows = outlook.districts
-    weight = rows["area_ha"].fillna(rows["area_ha"].mean()).fillna(1.0)
-    point = float(np.average(rows["yield_t_ha"], weights=weight))
-    error = outlook.history.metrics["nrmse"]
+    total = each.tables["forecast_total"].iloc[0]
+    error = each.tables["skill"].set_index("forecaster")["nrmse"]
     plain = {"mean": "mean", "own trend": "own_trend", "last year": "last"}
     beside = ", ".join(f"{words} {error[name]:.1f} %" for words, name in plain.items())
     return (
-        f"{point:.2f} t/ha on average over {len(rows)} districts; error in past years "
-        f"{error['forecast']:.1f} % beside {beside}; {outlook.history.statement}"
+        f"{total['yield_t_ha']:.2f} t/ha over {total['districts']} districts (80 %: "
+        f"{total['q10_t_ha']:.2f}-{total['q90_t_ha']:.2f}); error in past years "
+        f"{error['forecast']:.1f} % beside {beside}; {each.claim['statement_en']}"
     )

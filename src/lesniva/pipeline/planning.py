@@ -31,7 +31,7 @@ def check(job: AnyPipeline) -> None:
     href = job.source.href if isinstance(job.source, CatalogSource) else ""
     if href and "://" not in href and not Path(href).exists():
         faults.append(f"source.href {href} is not there")
-    for key, path in _rasters(job).items():
+    for key, path in _maps(job).items():
         if not path.is_file():
             faults.append(f"{key} {path} is not there")
     if isinstance(job, ForestPipeline):
@@ -44,15 +44,27 @@ def check(job: AnyPipeline) -> None:
             yields.read(job.harvest.yields)
         except LesnivaError as error:
             faults.append(str(error))
+        weather = job.weather.file if job.weather is not None else None
+        if weather is not None and not weather.exists():
+            faults.append(f"weather.file {weather} is not there")
     if faults:
         raise InputError(f"{job.name}: {'; '.join(faults)}")
 
 
-def _rasters(job: AnyPipeline) -> dict[str, Path]:
+def _maps(job: AnyPipeline) -> dict[str, Path]:
     if isinstance(job, ForestPipeline) and job.forest.cover is not None:
         return {"forest.cover": job.forest.cover}
-    if isinstance(job, HarvestPipeline) and job.cropland.mask is not None:
-        return {"cropland.mask": job.cropland.mask}
+    if isinstance(job, HarvestPipeline):
+        sections = {
+            "cropland": job.cropland,
+            **{f"harvest.crops.{crop}": wanted for crop, wanted in job.harvest.crops.items()},
+        }
+        maps = {
+            f"{key}.{name}": getattr(section, name)
+            for key, section in sections.items()
+            for name in ("mask", "parcels")
+        }
+        return {key: path for key, path in maps.items() if path is not None}
     return {}
 
 

@@ -53,6 +53,8 @@ class Report:
     """Messages that could not be delivered, each with its reason; tried again by the next run."""
     red: dict[str, cube.RedLook] = field(default_factory=dict)
     """Scene ids → what their red looks like in all that was read."""
+    credits: list[str] = field(default_factory=list)
+    """What other sources than the imagery ask to be said of them."""
 
     @property
     def run_id(self) -> str:

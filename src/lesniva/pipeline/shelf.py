@@ -58,10 +58,11 @@ class Shelf:
     @property
     def credit(self) -> str:
         """Attribution of the results, or the notice that they are synthetic."""
-        if self.report.synthetic:
-            return SYNTHETIC_NOTICE
         first, last = (str(day.date)[:4] for day in (self.days[0], self.days[-1]))
-        return f"{ATTRIBUTION} {first if first == last else f'{first}-{last}'}"
+        imagery = f"{ATTRIBUTION} {first if first == last else f'{first}-{last}'}"
+        if self.report.synthetic:
+            imagery = SYNTHETIC_NOTICE
+        return "; ".join([imagery, *self.report.credits])
 
     @property
     def where(self) -> str:

@@ -14,7 +14,7 @@ from lesniva.publish.cog import RasterStats, write_cog
 from lesniva.publish.fields import field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
 from lesniva.publish.manifest import verify, versions, write_manifest, write_run
-from lesniva.publish.maps import forest_map, harvest_map
+from lesniva.publish.maps import forest_map, harvest_map, season_chart
 from lesniva.publish.netcdf import write_netcdf
 from lesniva.publish.qgis import (
     alerts_style,
@@ -48,6 +48,7 @@ __all__ = [
     "forest_map",
     "harvest_map",
     "read_table",
+    "season_chart",
     "verdicts_style",
     "verify",
     "versions",

@@ -214,7 +214,7 @@ def _csv_tables(content: bytes, url: str) -> pd.DataFrame:
 
 def _daily(hourly: pd.DataFrame, start: dt.date, end: dt.date) -> pd.DataFrame:
     celsius = hourly["t2m"] - ZERO_CELSIUS
-    by_day = celsius.groupby(celsius.index.floor("D"))
+    by_day = celsius.groupby(pd.DatetimeIndex(hourly.index).floor("D"))
     table = pd.DataFrame({"tmin": by_day.min(), "tmax": by_day.max(), "tmean": by_day.mean()})
     table["prec"] = 1000 * _rain(hourly["tp"])
     whole = by_day.size() == 24
@@ -228,7 +228,7 @@ def _rain(tp: "pd.Series[float]") -> "pd.Series[float]":
     The value of an hour is of the hour before it. ERA5-Land's own files run up from 01:00 to 00:00
     of the next day; which of both a series is shows in whether it ever falls within a day.
     """
-    ended = tp.index - pd.Timedelta(hours=1)
+    ended = pd.DatetimeIndex(tp.index) - pd.Timedelta(hours=1)
     day = ended.floor("D")
     falls = (tp.diff() < -1e-7)[(ended.hour > 0)]
     of_day = tp.groupby(day)

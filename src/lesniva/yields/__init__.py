@@ -5,7 +5,7 @@ The table is long: ``adm_id, crop, year`` (harvest year), ``yield_t_ha``, ``area
 is doubtful, `calendar` tells when crops are forecast and harvested.
 """
 
-from lesniva.yields.crops import calendar, crop_code, issue_days, lead_days
+from lesniva.yields.crops import calendar, crop_code, dekad_end, issue_days, lead_days
 from lesniva.yields.rosstat import Imported, import_table
 from lesniva.yields.tidy import flag, read, write
 
@@ -13,6 +13,7 @@ __all__ = [
     "Imported",
     "calendar",
     "crop_code",
+    "dekad_end",
     "flag",
     "import_table",
     "issue_days",

@@ -82,7 +82,7 @@ REGIONS: Mapping[str, tuple[int, int]] = {
     "urals_siberia": (1, 2),
     "south": (-1, -2),
 }
-"""How many dekads issue and harvest come later than in the Central Chernozem region. Rounded: whoever
+"""How many dekads issue and harvest come later than in the Central Chernozem region. Rounded: who
 knows the place better gives the dekads of a crop."""
 
 

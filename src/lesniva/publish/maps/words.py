@@ -44,8 +44,22 @@ WORDS: dict[str, tuple[str, str]] = {
             "прошлых лет."
         ),
     ),
+    "null": ("years permuted", "годы переставлены"),
     "own_trend": ("own trend", "свой тренд"),
+    "plain": ("past yields alone", "только прошлые урожаи"),
     "pooled_trend": ("common trend", "общий тренд"),
+    "season_axes": (
+        "t/ha, across: observed, up: forecast with 80 % interval",
+        "т/га; по оси x факт, по y прогноз с интервалом 80 %",
+    ),
+    "season_dot": (
+        "by day of issue; full dot: skill is claimed",
+        "по дню выпуска; полная точка: ценность заявлена",
+    ),
+    "season_errors": ("Error in past years, % of the yield", "Ошибка прошлых лет, % урожайности"),
+    "season_fan": ("This season, t/ha", "Этот сезон, т/га"),
+    "season_past": ("Past years on this day", "Прошлые годы на этот день"),
+    "season_total": ("whole area, by day of issue", "вся территория, по дню выпуска"),
     "skill": (
         (
             "In-season skill is claimed: in past years the season's imagery beat plain forecasts "
