@@ -31,8 +31,8 @@ def check(job: AnyPipeline) -> None:
     href = job.source.href if isinstance(job.source, CatalogSource) else ""
     if href and "://" not in href and not Path(href).exists():
         faults.append(f"source.href {href} is not there")
-    for key, path in _maps(job).items():
-        if not path.is_file():
+    for key, path in _further_files(job).items():
+        if not path.exists():
             faults.append(f"{key} {path} is not there")
     if isinstance(job, ForestPipeline):
         try:
@@ -44,14 +44,11 @@ def check(job: AnyPipeline) -> None:
             yields.read(job.harvest.yields)
         except LesnivaError as error:
             faults.append(str(error))
-        weather = job.weather.file if job.weather is not None else None
-        if weather is not None and not weather.exists():
-            faults.append(f"weather.file {weather} is not there")
     if faults:
         raise InputError(f"{job.name}: {'; '.join(faults)}")
 
 
-def _maps(job: AnyPipeline) -> dict[str, Path]:
+def _further_files(job: AnyPipeline) -> dict[str, Path]:
     if isinstance(job, ForestPipeline) and job.forest.cover is not None:
         return {"forest.cover": job.forest.cover}
     if isinstance(job, HarvestPipeline):
@@ -64,6 +61,7 @@ def _maps(job: AnyPipeline) -> dict[str, Path]:
             for key, section in sections.items()
             for name in ("mask", "parcels")
         }
+        maps["weather.file"] = job.weather.file if job.weather is not None else None
         return {key: path for key, path in maps.items() if path is not None}
     return {}
 
