@@ -52,6 +52,11 @@ def careful(*, folder: Path, name: str, fault: str | None, until: int = 99) -> s
     return name
 
 
+def hopeless(*, folder: Path, name: str, kind: type[Exception]) -> None:
+    tally(folder, name)
+    raise kind("nothing can be written any more")
+
+
 def attempts(folder: Path, name: str) -> int:
     return len(list(folder.glob(f"{name}-*")))
 
@@ -141,6 +146,16 @@ def test_failures_are_logged_with_their_block(client, tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "Monitor: utm37n/0001_0002 failed: scene a cannot be read: half of it is missing"
     ]
+
+
+@pytest.mark.parametrize("kind", execution.HOPELESS)
+def test_fault_that_all_tasks_would_meet_ends_the_work_at_once(client, tmp_path, kind):
+    tasks = {f"b{n}": {"folder": tmp_path, "name": f"b{n}", "kind": kind} for n in range(60)}
+    done = execution.run_tasks(client, hopeless, tasks, title="Hopeless")
+    assert [type(error) for error in done.errors.values()] == [kind]
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) < 30, "tasks were begun after the end"
+    assert execution.run_tasks(client, square, {"a": {"n": 3}}, title="On").results == {"a": 9}
 
 
 def careful_tasks(folder: Path, *, kill: set[str], **options: Any) -> dict[str, Any]:

@@ -8,12 +8,18 @@ else at work: what is killed then has killed its worker itself; all others finis
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from lesniva.errors import EnvironmentFaultError, InputError, LesnivaError, SourceError
+from lesniva.errors import (
+    CredentialsError,
+    EnvironmentFaultError,
+    InputError,
+    LesnivaError,
+    SourceError,
+)
 from lesniva.logs import about
 from lesniva.progress import progress
 
@@ -23,6 +29,9 @@ Result = TypeVar("Result")
 
 IN_FLIGHT_PER_WORKER = 3
 """Tasks a worker has at hand: one at work, the next waiting, one to spare."""
+
+HOPELESS = (CredentialsError, EnvironmentFaultError)
+"""What one task meets all others would meet too: nothing more is begun."""
 
 RETRIES = 2
 """Times a task is tried again after an exception that is no verdict on its input."""
@@ -184,11 +193,15 @@ def run_tasks(
     -------
     Outcome
         A task that raises an expected error fails at once; any other exception, and the death of a
-        worker, is tried again first. Nothing is raised for a failed task, whatever it raised.
+        worker, is tried again first. Nothing is raised for a failed task, whatever it raised. After
+        a fault that all tasks would meet (`HOPELESS`) those not begun are left out.
     """
     outcome: Outcome[Result] = Outcome()
-    with progress(title, len(tasks)) as advance:
-        for key, result, error in _finished(client, function, tasks):
+    with (
+        progress(title, len(tasks)) as advance,
+        closing(_finished(client, function, tasks)) as finished,
+    ):
+        for key, result, error in finished:
             if error is None:
                 outcome.results[key] = result
             else:
@@ -198,6 +211,8 @@ def run_tasks(
                     logger.warning("%s: %s failed: %s", title, key, outcome.failures[key])
                     logger.debug("%s: %s", title, key, exc_info=error)
             advance(1)
+            if isinstance(error, HOPELESS):
+                break
     return outcome
 
 
@@ -206,7 +221,7 @@ Finished = tuple[str, Any, BaseException | None]
 
 def _finished(
     client: Any, function: Callable[..., Any], tasks: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Finished]:
+) -> Generator[Finished, None, None]:
     if client is None:
         for key, arguments in tasks.items():
             yield _here(key, function, arguments)
@@ -243,7 +258,7 @@ def _submitted(
     tasks: Mapping[str, Mapping[str, Any]],
     *,
     limit: int,
-) -> Iterator[Finished]:
+) -> Generator[Finished, None, None]:
     """Submit tasks as others finish, so that at most `limit` are with the scheduler."""
     from distributed import as_completed
 
@@ -270,14 +285,19 @@ def _submitted(
 
     for _ in range(limit):
         submit_next()
-    for future in running:
-        try:
-            finished: Finished = future.result()
-        except Exception as error:  # noqa: BLE001 a block fails alone, whatever it raised
-            finished = names[future.key], None, error
-        future.release()  # a result still held is made again when its worker dies
-        yield finished
-        submit_next()
+    try:
+        for future in running:
+            try:
+                finished: Finished = future.result()
+            except Exception as error:  # noqa: BLE001 a block fails alone, whatever it raised
+                finished = names[future.key], None, error
+            future.release()  # a result still held is made again when its worker dies
+            yield finished
+            submit_next()
+    finally:
+        # who stops listening wants no more of them
+        if running.futures:
+            client.cancel(list(running.futures), force=True)
 
 
 def _attempt(key: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Finished:

@@ -7,6 +7,7 @@ int16 with the provider's offset already in it.
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ from rasterio.windows import Window
 
 from lesniva.conventions import BANDS, DN_PER_REFLECTANCE, NODATA_INT16, Scl
 from lesniva.cube.days import Scene, SolarDay
-from lesniva.errors import InputError, UnreadableSceneError
+from lesniva.errors import CredentialsError, InputError, UnreadableSceneError
 
 DRIVERS = {".jp2": "JP2OpenJPEG"}
 """GDAL drivers that a scene may be opened with, GTiff for all else. GDAL must not guess: it would
@@ -53,6 +54,12 @@ GDAL_OPTIONS: Mapping[str, str] = {
 
 TRIES = 4
 """How often a file of another machine is opened before it counts as unreadable."""
+
+REFUSED = re.compile(
+    r"HTTP response code: 401\b|InvalidCredentials|InvalidAccessKeyId|SignatureDoesNotMatch"
+    r"|ExpiredToken|AWS_SECRET_ACCESS_KEY"
+)
+"""What GDAL says of credentials. A bare 403 is none of it: buckets say so of a lost file too."""
 
 PAUSE_SECONDS = 0.5
 """Before the second try; doubled before each further one."""
@@ -120,6 +127,8 @@ def read_day(
         A band is not a band name.
     UnreadableSceneError
         A scene lacks a band, or a file is broken or out of reach.
+    CredentialsError
+        The server refuses the credentials: so it would for every other scene.
     """
     unknown = [band for band in bands if band not in BANDS]
     if unknown:
@@ -251,8 +260,14 @@ def _read(
                 return _read_once(opened, geobox, band, scene_id)
         except (RasterioError, NotGeoreferencedWarning, OSError) as error:
             fault = error
-        if not anew:
+        # the second try makes GDAL forget the refusal, for a later run in this process
+        if not anew or (wait and REFUSED.search(str(fault))):
             break
+    if REFUSED.search(str(fault)):
+        raise CredentialsError(
+            f"scene {scene_id} is refused: {access.redact(str(fault))}; mend the credentials in "
+            "the environment, then run again: it goes on from here"
+        ) from fault
     raise UnreadableSceneError(
         f"scene {scene_id}: {band} cannot be read: {access.redact(str(fault))}"
     ) from fault

@@ -477,9 +477,9 @@ def _reason(error: Exception) -> str:
 
 
 def is_json(content: bytes) -> bool:
-    """Tell whether a body is JSON."""
+    """Tell whether a body is JSON, and not the word of an error that came with status 200."""
     try:
-        json.loads(content)
+        value = json.loads(content)
     except ValueError:
         return False
-    return True
+    return not (isinstance(value, dict) and "error" in value and "type" not in value)
