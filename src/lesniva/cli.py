@@ -7,7 +7,7 @@ import os
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -89,7 +89,15 @@ def _fail(message: str, code: int) -> NoReturn:
 
 @app.command()
 def run(
-    file: File, out: Out = None, scheduler: Scheduler = None, as_json: Json = False, log: Log = None
+    file: File,
+    out: Out = None,
+    scheduler: Scheduler = None,
+    as_json: Json = False,
+    log: Log = None,
+    lang: Annotated[
+        Literal["ru", "en"] | None,
+        typer.Option(help="Language the report opens in.", show_default="report.language"),
+    ] = None,
 ) -> None:
     """Run the job of a pipeline file; a second run does only what is new."""
     from lesniva import config, pipeline
@@ -98,6 +106,8 @@ def run(
         logs.start(log.value, level=_log_level())
     try:
         job = config.read(file)
+        if lang is not None:
+            job = config.with_language(job, lang)
         report = pipeline.run(job, out or Path("out") / job.name, scheduler=scheduler)
     except Exception as error:
         if as_json:

@@ -262,6 +262,20 @@ class NotifySection(Section):
     """What is worth a message."""
 
 
+class ReportSection(Section):
+    """The page of a run."""
+
+    language: Literal["ru", "en"] = "ru"
+    """Language that the page opens in; a switch in it gives the other."""
+
+
+class ForestReportSection(ReportSection):
+    """The page of a forest run."""
+
+    close_ups: Annotated[int, Field(ge=0, le=500)] = 40
+    """Alerts that get pictures and charts, the newest and largest: their pixels are read again."""
+
+
 class CroplandSection(Section):
     """Which pixels are cropland."""
 
@@ -427,6 +441,7 @@ class ForestPipeline(Pipeline):
     monitor: MonitorSection
     alerts: AlertSection = AlertSection()
     notify: NotifySection = NotifySection()
+    report: ForestReportSection = ForestReportSection()
 
     @model_validator(mode="after")
     def _has_history(self) -> Self:
@@ -445,6 +460,7 @@ class HarvestPipeline(Pipeline):
     harvest: HarvestSection
     cropland: CroplandSection = CroplandSection()
     weather: WeatherSection | None = None
+    report: ReportSection = ReportSection()
 
 
 class CompositePipeline(Pipeline):
@@ -525,6 +541,20 @@ def from_record(record: Mapping[str, Any]) -> AnyPipeline:
         raise InputError(
             f"the recorded settings of {record.get('name')} are not of this version: run the job"
         ) from error
+
+
+def with_language(job: AnyPipeline, language: Literal["ru", "en"]) -> AnyPipeline:
+    """Let the report page of a job open in a language.
+
+    Raises
+    ------
+    InputError
+        The journey has no report page.
+    """
+    if isinstance(job, CompositePipeline):
+        raise InputError(f"--lang {language}: journey composite has no report page; leave it out")
+    report = job.report.model_copy(update={"language": language})
+    return job.model_copy(update={"report": report})
 
 
 def schema() -> dict[str, Any]:

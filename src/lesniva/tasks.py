@@ -154,9 +154,9 @@ def observe(
             bands, near_cloud = _read(days[place], geobox, how)
         except UnreadableSceneError as error:
             return str(error)
-        usable = _usable(bands) & inside & ~near_cloud
+        clear = usable(bands) & inside & ~near_cloud
         for name, values in {how.index: stack, **also}.items():
-            indices.scaled(name, bands, usable, values[place])
+            indices.scaled(name, bands, clear, values[place])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         if "red" in bands:
             red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
@@ -194,11 +194,12 @@ def _read(
     return {**bands, "scl": np.ascontiguousarray(wide[inner])}, near
 
 
-def _usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-    usable = masks.clear(bands["scl"], blue=bands.get("blue"))
+def usable(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """Tell where a pixel shows the ground: no cloud, no shadow; no haze where bands tell."""
+    seen = masks.clear(bands["scl"], blue=bands.get("blue"))
     if all(band in bands for band in masks.VEIL_BANDS):
-        usable &= ~masks.veiled(bands)
-    return usable
+        seen &= ~masks.veiled(bands)
+    return seen
 
 
 @dataclass(frozen=True)

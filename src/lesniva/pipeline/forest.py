@@ -27,6 +27,7 @@ from lesniva import (
 from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
 from lesniva.pipeline.composite import latest_ndvi, put_composite
+from lesniva.pipeline.paper import REPORT, about, look_closely, rasters
 from lesniva.pipeline.place import Place, find, observing
 from lesniva.pipeline.running import STATE, Report, note, run_cached, running, settings, stage
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
@@ -73,8 +74,9 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         table = told(layers, report, run_tasks, place, days, found.alerts)
         found = replace(found, alerts=table)
         ndvi = latest_ndvi(report, run_tasks, place, days)
+        close_ups = look_closely(job, report, run_tasks, place, book, watching, days, found.alerts)
         with stage(report, "publish"):
-            _publish(Shelf(job, report, place, days), findings, found, ndvi)
+            _publish(Shelf(job, report, place, days), findings, found, ndvi, close_ups)
         _put_message(job, report, found)
         _remember(book, report.run_id, found, _asked(job))
     return report
@@ -339,6 +341,7 @@ def _publish(
     findings: Mapping[str, Path],
     found: alerts.Identified,
     ndvi: dict[str, Path],
+    close_ups: Mapping[str, publish.CloseUp],
 ) -> None:
     report, place = shelf.report, shelf.place
     for grid in place.grids:
@@ -371,6 +374,7 @@ def _publish(
         title=f"{TITLES['forest']}: {shelf.where}",
         credit=shelf.credit,
     )
+    _report(shelf, table, close_ups)
     confirmed = table[table["status"] == "confirmed"]
     events = {str(event): int(n) for event, n in found.events["event"].value_counts().items()}
     report.results |= {
@@ -388,3 +392,20 @@ def _publish(
         f"since the last run: {since}",
     ]
     close(shelf)
+
+
+def _report(
+    shelf: Shelf, table: gpd.GeoDataFrame, close_ups: Mapping[str, publish.CloseUp]
+) -> None:
+    """Write the page that opens anywhere."""
+    job = shelf.job
+    if not isinstance(job, ForestPipeline):
+        raise TypeError(f"a forest run was asked of {type(job).__name__}")
+    publish.write_forest_report(
+        shelf.report.folder / REPORT,
+        run=about(shelf, job.report.language),
+        alerts=table,
+        districts=shelf.place.districts,
+        rasters=rasters(shelf),
+        close_ups=close_ups,
+    )

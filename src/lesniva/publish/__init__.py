@@ -6,12 +6,13 @@
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
 - `qgis`: styles (QML) of both;
 - `maps`: pictures (PNG) of the results;
+- `report`: the page that opens anywhere;
 - `stac`: a collection of what was published;
 - `manifest`: ``manifest.json`` and ``run.json`` of an output folder, and the check of it.
 """
 
 from lesniva.publish.cog import RasterStats, write_cog
-from lesniva.publish.fields import field_titles
+from lesniva.publish.fields import Language, field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
 from lesniva.publish.manifest import verify, versions, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map, season_chart
@@ -23,6 +24,7 @@ from lesniva.publish.qgis import (
     verdicts_style,
     write_style,
 )
+from lesniva.publish.report import About, CloseUp, write_forest_report
 from lesniva.publish.stac import Product, Raster, write_stac
 from lesniva.publish.vector import (
     read_table,
@@ -36,6 +38,9 @@ __all__ = [
     "FOREST_LAYERS",
     "HARVEST_LAYERS",
     "LAYERS",
+    "About",
+    "CloseUp",
+    "Language",
     "Layer",
     "Product",
     "Raster",
@@ -54,6 +59,7 @@ __all__ = [
     "versions",
     "write_cog",
     "write_csv",
+    "write_forest_report",
     "write_geojson",
     "write_geopackage",
     "write_geoparquet",

@@ -1,0 +1,62 @@
+// The end of every page: how the results were made.
+"use strict";
+
+function aboutRun() {
+  const { run } = DATA;
+  const rows = (entries, titles, file) =>
+    dataTable(
+      titles.map(([key, numeric], at) => ({
+        title: word(key),
+        numeric,
+        value: (row) => row[at],
+        show: (row) => (numeric ? number(row[at], 1) : String(row[at])),
+      })),
+      entries,
+      { file, caption: word(file.slice(0, -4)), by: -1 },
+    );
+  const fold = (key, count, ...content) =>
+    el(
+      "details",
+      {},
+      el("summary", {}, word(key), count == null ? "" : ` (${number(count)})`),
+      ...content,
+    );
+  const faults = Object.entries(run.faults);
+  return section(
+    "about",
+    "about",
+    el(
+      "dl",
+      { class: "facts" },
+      fact("run", run.run_id),
+      fact("started", run.started.replace("T", " ")),
+      fact("version", run.versions.lesniva),
+      fact("area", run.area[language]),
+    ),
+    el("p", { class: "credit" }, run.synthetic ? word("synthetic") : run.credit),
+    faults.length
+      ? el(
+          "div",
+          { class: "notice strong" },
+          el("h3", {}, word("faults")),
+          el("ul", {}, faults.map(([what, why]) => el("li", {}, `${what}: ${why}`))),
+        )
+      : null,
+    fold(
+      "stage",
+      null,
+      rows(Object.entries(run.stages), [["stage"], ["duration", true]], "stage.csv"),
+    ),
+    fold("versions", null, rows(Object.entries(run.versions), [["library"], ["version"]], "versions.csv")),
+    fold(
+      "scenes",
+      run.scenes.length,
+      rows(run.scenes, [["date"], ["scene"], ["baseline"]], "scenes.csv"),
+    ),
+    fold("settings", null, el("pre", { tabindex: "0" }, JSON.stringify(run.settings, null, 2))),
+  );
+}
+
+function fact(key, value) {
+  return el("div", {}, el("dt", {}, word(key)), el("dd", {}, value ?? "–"));
+}
