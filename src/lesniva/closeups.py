@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -20,6 +21,7 @@ from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from lesniva import aoi, change, cube, indices, tasks
+from lesniva.change.cusum import SIGMA_STEP
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
@@ -51,9 +53,8 @@ Outlines = Mapping[str, str]
 
 def on_grid(outline: str, crs: Any) -> BaseGeometry:
     """Bring the polygon of an alert into the projection of a block."""
-    shape: BaseGeometry = (
-        Geometry(shapely.from_wkb(bytes.fromhex(outline)), "EPSG:4326").to_crs(crs).geom
-    )
+    degrees = gpd.GeoSeries.from_wkb([outline], crs="EPSG:4326")
+    shape: BaseGeometry = degrees.to_crs(str(crs)).iloc[0]
     return shape
 
 
@@ -247,14 +248,18 @@ def model_of(state: xr.Dataset, block: aoi.Block, outline: str) -> Model | None:
     Parameters
     ----------
     state
-        ``coefficients``, ``sigma`` and ``status`` of the block with its halo.
+        ``coefficients``, ``sigma`` and ``status`` of the block with its halo, packed or not.
     """
     place = _pixels(on_grid(outline, block.geobox.crs), block.padded(tasks.HALO))
     place &= state["status"].values < Status.NOT_FOREST
     if not place.any():
         return None
+    packed = state["sigma"].dtype == np.uint16
     coefficients = state["coefficients"].values[:, place].mean(axis=1)
-    return coefficients.tolist(), float(state["sigma"].values[place].mean())
+    sigma = float(state["sigma"].values[place].mean())
+    if packed:
+        return (coefficients / INDEX_SCALE).tolist(), sigma * SIGMA_STEP
+    return coefficients.tolist(), sigma
 
 
 def fitted_model(series: pd.Series, *, history_end: np.datetime64) -> Model | None:

@@ -41,7 +41,7 @@ const seconds = (iso) => Date.parse(`${iso}T00:00:00Z`) / 1000;
 function axes(digits) {
   const font = "12px system-ui, sans-serif";
   return [
-    { font, stroke: INK, grid: GRID, ticks: GRID, space: 60, values: timeLabels },
+    { font, stroke: INK, grid: GRID, ticks: GRID, space: 60, size: 32, values: timeLabels },
     {
       font,
       stroke: INK,
@@ -53,12 +53,17 @@ function axes(digits) {
   ];
 }
 
-/** Years where they begin, months between. */
+/** Years, or months with the year where it is another than before. */
 function timeLabels(_, splits, __, ___, step) {
+  const months = new Intl.DateTimeFormat(language, { month: "short", timeZone: "UTC" });
+  let before = null;
   return splits.map((at) => {
     const date = new Date(at * 1000);
-    if (step >= 300 * DAY || date.getUTCMonth() === 0) return String(date.getUTCFullYear());
-    return new Intl.DateTimeFormat(language, { month: "short", timeZone: "UTC" }).format(date);
+    const year = date.getUTCFullYear();
+    const another = year !== before;
+    before = year;
+    if (step >= 300 * DAY) return String(year);
+    return another ? `${months.format(date)} ${year}` : months.format(date);
   });
 }
 

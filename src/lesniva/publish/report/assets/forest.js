@@ -199,7 +199,7 @@ function mapSection() {
 
 function card(alert) {
   const seen = DATA.close_ups[alert.alert_id];
-  const window = alert.date_min ? `${day(alert.date_min)} – ${day(alert.date_max)}` : `≤ ${day(alert.date_max)}`;
+  const window = alert.date_min ? span(alert.date_min, alert.date_max) : `≤ ${day(alert.date_max)}`;
   const cause =
     alert.cause == null
       ? null
@@ -228,7 +228,7 @@ function card(alert) {
       fact("event", coded("event", alert.event)),
       others(alert),
     ),
-    seen ? Object.keys(seen.series).map((index) => indexChart(alert, index, seen)) : null,
+    seen ? indexCharts(alert, seen) : null,
     el(
       "p",
       { class: "actions" },
@@ -262,6 +262,31 @@ function chips(alert, { before, after }) {
   return el("div", { class: "chips" }, figure(before, "before"), figure(after, "after"));
 }
 
+/** NDVI, which people know, and folded beneath it what the monitor itself has watched. */
+function indexCharts(alert, seen) {
+  const [first, ...rest] = Object.keys(seen.series).filter((name) => seen.series[name].days.length);
+  if (!first) return null;
+  const folded = (name) =>
+    el(
+      "details",
+      { class: "folded" },
+      el("summary", {}, `${word("watched_index")}: ${name.toUpperCase()}`),
+      indexChart(alert, name, seen),
+    );
+  return [indexChart(alert, first, seen), ...rest.map(folded)];
+}
+
+/** Days of the year between which a series is observed: the model says nothing of the winter. */
+function inSeason(days) {
+  const dayOfYear = (at) => {
+    const date = new Date(at * 1000);
+    return (at - Date.UTC(date.getUTCFullYear(), 0, 1) / 1000) / DAY;
+  };
+  const seen = days.map((iso) => dayOfYear(seconds(iso)));
+  const [first, last] = [Math.min(...seen), Math.max(...seen)];
+  return (at) => dayOfYear(at) >= first && dayOfYear(at) <= last;
+}
+
 /** Observations of an index, and its seasonal model with two sigma around it. */
 function indexChart(alert, index, seen) {
   const { days, values } = seen.series[index];
@@ -270,9 +295,11 @@ function indexChart(alert, index, seen) {
   const observed = new Map(days.map((iso, at) => [seconds(iso), values[at]]));
   const times = new Set(observed.keys());
   if (model && days.length)
-    for (let at = seconds(days[0]); at <= seconds(days[days.length - 1]); at += 10 * DAY) times.add(at);
+    for (let at = seconds(days[0]); at <= seconds(days[days.length - 1]); at += 5 * DAY) times.add(at);
   const x = [...times].sort((a, b) => a - b);
-  const curve = (sigmas) => x.map((at) => seasonal(model.coefficients, at) + sigmas * model.sigma);
+  const season = inSeason(days);
+  const curve = (sigmas) =>
+    x.map((at) => (season(at) ? seasonal(model.coefficients, at) + sigmas * model.sigma : null));
   const data = [x, x.map((at) => observed.get(at) ?? null)];
   const series = [
     {},
@@ -286,7 +313,7 @@ function indexChart(alert, index, seen) {
   const marks = [alert.date_min, alert.date_max].filter(Boolean).map(seconds);
   const options = (width) => ({
     width,
-    height: 170,
+    height: 150,
     legend: { show: false },
     cursor: { show: false },
     axes: axes(1),
@@ -375,9 +402,9 @@ function weekTable(alerts) {
 
 function weekInWords(week) {
   if (!week) return "–";
-  const end = new Date(`${week}T00:00:00Z`);
+  const end = midnight(week);
   end.setUTCDate(end.getUTCDate() + 6);
-  return `${day(week, { day: "numeric", month: "short" })} – ${day(end.toISOString().slice(0, 10))}`;
+  return span(week, end.toISOString().slice(0, 10));
 }
 
 function weekChart(alerts) {

@@ -33,16 +33,21 @@ function number(value, digits = 0) {
 
 const hectares = (value) => `${number(value, value < 100 ? 1 : 0)}\u00a0${word("ha")}`;
 
-/** A date in words; ISO text in, nothing where there is none. */
-function day(iso, options = { day: "numeric", month: "short", year: "numeric" }) {
-  if (!iso) return "–";
-  const text = new Intl.DateTimeFormat(language, { ...options, timeZone: "UTC" });
-  return text.format(new Date(`${iso}T00:00:00Z`)).replace(/\s?г\.$/, "");
-}
+const midnight = (iso) => new Date(`${iso}T00:00:00Z`);
+
+const dates = () =>
+  new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: "UTC" });
+
+/** A date in words; ISO text in, a dash where there is none. */
+const day = (iso) => (iso ? dates().format(midnight(iso)).replace(/\sг\.$/, "") : "–");
+
+/** From one date to another, what they share said once. */
+const span = (from, to) =>
+  dates().formatRange(midnight(from), midnight(to)).replaceAll(/\sг\./g, "");
 
 /** Monday of the week of a date, as ISO text. */
 function monday(iso) {
-  const date = new Date(`${iso}T00:00:00Z`);
+  const date = midnight(iso);
   date.setUTCDate(date.getUTCDate() - ((date.getUTCDay() + 6) % 7));
   return date.toISOString().slice(0, 10);
 }

@@ -31,7 +31,7 @@ function aboutRun() {
       fact("run", run.run_id),
       fact("started", run.started.replace("T", " ")),
       fact("version", run.versions.lesniva),
-      fact("area", run.area[language]),
+      fact("territory", run.area[language]),
     ),
     el("p", { class: "credit" }, run.synthetic ? word("synthetic") : run.credit),
     faults.length
@@ -43,7 +43,7 @@ function aboutRun() {
         )
       : null,
     fold(
-      "stage",
+      "durations",
       null,
       rows(Object.entries(run.stages), [["stage"], ["duration", true]], "stage.csv"),
     ),
