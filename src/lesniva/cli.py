@@ -250,6 +250,22 @@ def verify(folder: Annotated[Path, typer.Argument(help="Output folder of a run."
 
 
 @app.command()
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(help="Output folder of a run, or one that holds several.")
+    ],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+) -> None:
+    """Show reports, files and map tiles of a folder on this machine only, until Ctrl-C."""
+    from lesniva.publish.serve import serve as serve_folder
+
+    def ready(address: str) -> None:
+        typer.echo(f"serving {folder} at {address} (Ctrl-C ends it)")
+
+    serve_folder(folder, port=port, ready=ready)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option("--dir", help="Where archive/ and out/ go.", show_default="here")

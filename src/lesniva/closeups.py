@@ -4,6 +4,7 @@ Tasks like those of `tasks`, for the few alerts that a report shows closely. The
 of the archive again, as no state keeps observations.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,6 @@ import pandas as pd
 import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
@@ -95,8 +95,7 @@ def series_block(
     crs = block.geobox.crs
     shapes = {alert: on_grid(outline, crs) for alert, outline in outlines.items()}
     views = {alert: view(shape, crs).extent.geom for alert, shape in shapes.items()}
-    near = block.padded(SIDE)
-    window = near.enclosing(Geometry(shapely.union_all(list(views.values())), crs)) & near
+    window = _cropped(block.padded(SIDE), shapely.total_bounds(list(views.values())))
     places = {alert: _pixels(shape, window) for alert, shape in shapes.items()}
     pictures = {alert: _pixels(square, window) for alert, square in views.items()}
 
@@ -133,6 +132,16 @@ def series_block(
     with whole_file(out) as temporary:
         table.to_parquet(temporary, index=False)
     return tasks.BlockReport(len(days), unreadable, {"series": out})
+
+
+def _cropped(geobox: GeoBox, bounds: npt.NDArray[np.floating]) -> GeoBox:
+    """Cut a grid to the pixels that bounds touch."""
+    west, south, east, north = bounds
+    first_col, first_row = ~geobox.affine * (west, north)
+    end_col, end_row = ~geobox.affine * (east, south)
+    rows = slice(max(math.floor(first_row), 0), math.ceil(end_row))
+    cols = slice(max(math.floor(first_col), 0), math.ceil(end_col))
+    return geobox[rows, cols]
 
 
 def _pixels(shape: BaseGeometry, window: GeoBox) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from lesniva.errors import InputError
 from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.meteo import weather_of
 from lesniva.pipeline.outlook import TABLES, Outlook, day_of, outlook
+from lesniva.pipeline.paper import REPORT, about, rasters
 from lesniva.pipeline.place import Place, days_over, find, observing
 from lesniva.pipeline.running import STATE, Report, run_cached, running, settings, stage
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
@@ -325,6 +326,7 @@ def _publish(
         )
         put_raster(shelf, grid, "cropland", publish.LAYERS["cropland"], blocks)
         put_composite(shelf, grid, "ndvi", ndvi)
+    _report(shelf, layer, tables, observed)
     report.results["districts"] = int(layer["adm_id"].nunique())
     report.results["cutoff"] = str(cutoff)
     for each in today:
@@ -383,4 +385,28 @@ def _in_words(each: Outlook) -> str:
         f"{total['yield_t_ha']:.2f} t/ha over {total['districts']} districts (80 %: "
         f"{total['q10_t_ha']:.2f}-{total['q90_t_ha']:.2f}); error in past years "
         f"{error['forecast']:.1f} % beside {beside}; {each.claim['statement_en']}"
+    )
+
+
+def _report(
+    shelf: Shelf,
+    layer: gpd.GeoDataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    observed: pd.DataFrame,
+) -> None:
+    """Write the page that opens anywhere."""
+    job = shelf.job
+    if not isinstance(job, HarvestPipeline):
+        raise TypeError(f"a harvest run was asked of {type(job).__name__}")
+    publish.write_harvest_report(
+        shelf.report.folder / REPORT,
+        run=about(shelf, job.report.language),
+        forecast=layer,
+        districts=shelf.place.districts,
+        hindcast=tables["hindcast"],
+        skill=tables["skill"],
+        ndvi=observed,
+        yields=yields.read(job.harvest.yields),
+        covers={crop: wanted.cover for crop, wanted in job.harvest.crops.items()},
+        rasters=rasters(shelf),
     )

@@ -6,6 +6,7 @@
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
 - `qgis`: styles (QML) of both;
 - `maps`: pictures (PNG) of the results;
+- `tiles`, `serve`: a folder of results on this machine's own address, with map tiles;
 - `report`: the page that opens anywhere;
 - `stac`: a collection of what was published;
 - `manifest`: ``manifest.json`` and ``run.json`` of an output folder, and the check of it.
@@ -24,7 +25,7 @@ from lesniva.publish.qgis import (
     verdicts_style,
     write_style,
 )
-from lesniva.publish.report import About, CloseUp, write_forest_report
+from lesniva.publish.report import About, CloseUp, write_forest_report, write_harvest_report
 from lesniva.publish.stac import Product, Raster, write_stac
 from lesniva.publish.vector import (
     read_table,
@@ -63,6 +64,7 @@ __all__ = [
     "write_geojson",
     "write_geopackage",
     "write_geoparquet",
+    "write_harvest_report",
     "write_manifest",
     "write_netcdf",
     "write_run",

@@ -111,6 +111,7 @@ CROPS_RU = {
 RUSSIAN = {
     SYNTHETIC_NOTICE: "СИНТЕТИЧЕСКИЕ ДАННЫЕ: снимки смоделированы и не изображают реального места",
     "no imagery": "нет снимков",
+    "no satellite skill yet at this date": "на эту дату снимки ещё не улучшают прогноз",
     "no past yields, level of the other districts": "нет прошлых урожаев, уровень других районов",
 }
 """Texts of other stages that reach a picture."""

@@ -13,5 +13,6 @@ map, uPlot for the charts.
 
 from lesniva.publish.report.about import About
 from lesniva.publish.report.forest import CloseUp, write_forest_report
+from lesniva.publish.report.harvest import write_harvest_report
 
-__all__ = ["About", "CloseUp", "write_forest_report"]
+__all__ = ["About", "CloseUp", "write_forest_report", "write_harvest_report"]

@@ -74,23 +74,24 @@ def write_forest_report(
     write_page(
         path,
         journey="forest",
-        title=_title(run),
+        title=title(run, "forest_title"),
         language=run.language,
         values={
             "run": about.told(run),
             "alerts": _alerts(alerts),
             "titles": {column: TITLES[column] for column in alerts.columns if column in TITLES},
             "districts": outlines.districts(districts),
-            "overlays": [_overlay(LAYERS[name], paths) for name, paths in found.items()],
+            "overlays": [overlay(LAYERS[name], paths) for name, paths in found.items()],
             "coverage": [_classes(LAYERS[name], found[name]) for name in COVERAGE if name in found],
             "close_ups": {key: _close_up(each) for key, each in close_ups.items()},
         },
     )
 
 
-def _title(run: about.About) -> str:
+def title(run: about.About, word: str) -> str:
+    """Say what the page is of, in the language it opens in."""
     russian = run.language == "ru"
-    return f"{WORDS['forest_title'][russian]}: {run.area_ru if russian else run.area_en}"
+    return f"{WORDS[word][russian]}: {run.area_ru if russian else run.area_en}"
 
 
 def _alerts(alerts: gpd.GeoDataFrame) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def _alerts(alerts: gpd.GeoDataFrame) -> dict[str, Any]:
     }
 
 
-def _overlay(layer: Layer, paths: Sequence[Path]) -> dict[str, Any]:
+def overlay(layer: Layer, paths: Sequence[Path]) -> dict[str, Any]:
+    """Give a picture of a layer for the map, with its title and legend."""
     return {
         "name": layer.name,
         "title": [layer.title_en, layer.title_ru],

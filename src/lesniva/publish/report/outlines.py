@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from lesniva.publish.maps import words
+
 STEPS_PER_DEGREE = 100_000
 """A step is about one metre, far below a pixel."""
 
@@ -43,7 +45,7 @@ def within_budget(shapes: gpd.GeoSeries, vertices: int) -> npt.NDArray[np.bool_]
 
 
 def districts(frame: gpd.GeoDataFrame, *, vertices: int = 20_000) -> list[dict[str, Any]]:
-    """Give what the map of the page needs of districts: id, both names and the outline.
+    """Give what the map of the page needs of districts: id, names, short names, outline.
 
     Parameters
     ----------
@@ -59,7 +61,13 @@ def districts(frame: gpd.GeoDataFrame, *, vertices: int = 20_000) -> list[dict[s
         shapes = gpd.GeoSeries(shapes, crs="EPSG:4326")
         tolerance *= 2
     return [
-        {"id": adm_id, "en": name_en, "ru": name_ru, "outline": encoded(shape)}
+        {
+            "id": adm_id,
+            "en": name_en,
+            "ru": name_ru,
+            "label": {"en": words.short(name_en), "ru": words.short(name_ru)},
+            "outline": encoded(shape),
+        }
         for adm_id, name_en, name_ru, shape in zip(
             frame["adm_id"], frame["name_en"], frame["name_ru"], shapes, strict=True
         )

@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from lesniva.conventions import DN_PER_REFLECTANCE, NODATA_INT16
+from lesniva.publish.cog import rgba
 from lesniva.publish.layers import Layer
 
 WEB_MERCATOR = "EPSG:3857"
@@ -61,11 +62,6 @@ def coloured(layer: Layer, numbers: npt.NDArray[Any]) -> Pixels:
         picture[..., channel] = np.rint(np.interp(values, stops, colours[:, channel]))
     picture[numbers == layer.nodata] = 0
     return picture
-
-
-def rgba(colour: str) -> tuple[int, ...]:
-    """Numbers of ``#rrggbb`` or ``#rrggbbaa``."""
-    return tuple(bytes.fromhex(f"{colour[1:]}ff"[:8]))
 
 
 def overlay(layer: Layer, paths: Sequence[Path]) -> dict[str, Any]:

@@ -8,12 +8,10 @@ const NOT_FOREST = 250;
 /** Columns that a card shows in its own way, or not at all; any other is shown by its title. */
 const OWN = new Set([
   "alert_id", "status", "date_min", "date_max", "confirmed_on", "probability", "magnitude", "n_obs",
-  "area_ha", "lon", "lat", "adm_id", "event", "cause", "cause_prob", "outline", "at",
+  "area_ha", "lon", "lat", "adm_id", "event", "cause", "cause_prob", "outline",
 ]);
 
-const ALERTS = DATA.alerts.alert_id.map((_, at) =>
-  Object.fromEntries([["at", at], ...Object.entries(DATA.alerts).map(([key, all]) => [key, all[at]])]),
-);
+const ALERTS = rowsOf(DATA.alerts);
 const DISTRICTS = new Map(DATA.districts.map((district) => [district.id, district]));
 const NOTHING = { from: "", to: "", status: "", cause: "", district: "", event: "" };
 
@@ -30,10 +28,6 @@ const passes = (alert) =>
   (!filters.cause || alert.cause === filters.cause) &&
   (!filters.district || (alert.adm_id ?? "-") === filters.district) &&
   (!filters.event || alert.event === filters.event);
-
-/** Words of a coded value; the code itself where there are none. */
-const coded = (prefix, value) =>
-  value == null ? "–" : `${prefix}_${value}` in DATA.words ? word(`${prefix}_${value}`) : value;
 
 function figures() {
   const figure = (value, key, alerts) =>
@@ -173,7 +167,7 @@ function mapSection() {
     el("div", { id: "chosen", "aria-live": "polite" }),
   );
   function begin() {
-    const { map, show } = mapOn(place, DATA);
+    const { map, show } = mapOn(place, DATA, DATA.overlays[0]?.bounds);
     let group = null;
     choice.addEventListener("change", (event) => {
       show(Number(event.target.value));
@@ -226,7 +220,7 @@ function card(alert) {
       fact("n_obs", number(alert.n_obs)),
       fact("coordinates", `${alert.lat.toFixed(4)}, ${alert.lon.toFixed(4)}`),
       fact("event", coded("event", alert.event)),
-      others(alert),
+      others(alert, OWN),
     ),
     seen ? indexCharts(alert, seen) : null,
     el(
@@ -235,18 +229,6 @@ function card(alert) {
       el("button", { type: "button", class: "quiet", click: () => showOnMap(alert) }, word("show_map")),
     ),
   );
-}
-
-/** Facts of the columns that the page does not know; of a pair _en and _ru the one to read. */
-function others(alert) {
-  return Object.keys(alert)
-    .filter((key) => !OWN.has(key) && alert[key] != null && alert[key] !== "")
-    .filter((key) => !/_(en|ru)$/.test(key) || key.endsWith(`_${language}`))
-    .map((key) => {
-      const title = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
-      const value = typeof alert[key] === "number" ? number(alert[key], 2) : String(alert[key]);
-      return el("div", {}, el("dt", {}, title), el("dd", {}, value));
-    });
 }
 
 function chips(alert, { before, after }) {

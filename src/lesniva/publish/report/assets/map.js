@@ -20,8 +20,11 @@ function decoded(outline) {
   );
 }
 
-/** A map in an element that is in the page already, with overlays to choose from. */
-function mapOn(element, { overlays, districts }) {
+/**
+ * A map in an element that is in the page already, with overlays to choose from; it shows what is
+ * within some bounds, or else the districts.
+ */
+function mapOn(element, { overlays, districts }, within = null) {
   const map = L.map(element, {
     preferCanvas: true,
     zoomControl: false,
@@ -32,7 +35,6 @@ function mapOn(element, { overlays, districts }) {
   L.control.zoom({ zoomInTitle: word("zoom_in"), zoomOutTitle: word("zoom_out") }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
   const pictures = overlays.map((each) => L.imageOverlay(each.image, each.bounds));
-  const bounds = L.latLngBounds(overlays.flatMap((each) => each.bounds));
   const outlines = L.layerGroup(
     districts.map((district) =>
       L.polygon(decoded(district.outline), {
@@ -51,20 +53,36 @@ function mapOn(element, { overlays, districts }) {
         L.tooltip({ permanent: true, direction: "center", className: "district-name" })
           .setLatLng(L.polygon(decoded(district.outline)).getBounds().getCenter())
           // an element, as Leaflet takes text for markup
-          .setContent(el("span", {}, district[language])),
+          .setContent(el("span", {}, district.label[language])),
       ),
   );
   const all = L.featureGroup(outlines.getLayers());
+  const bounds = L.latLngBounds(within ?? []);
   if (!bounds.isValid() && districts.length) bounds.extend(all.getBounds());
   if (bounds.isValid()) map.fitBounds(bounds, { padding: [4, 4] });
   else map.setView([60, 90], 3);
   outlines.addTo(map);
   names.addTo(map);
+  map.on("zoomend", () => partNames(names.getLayers()));
+  partNames(names.getLayers());
   function show(place) {
     pictures.forEach((picture, at) => (at === place ? picture.addTo(map) : picture.remove()));
   }
   show(0);
   return { map, show };
+}
+
+/** Hide the names that would lie on others, the later ones first. */
+function partNames(tooltips) {
+  const taken = [];
+  for (const element of tooltips.map((tooltip) => tooltip.getElement())) {
+    element.style.visibility = "visible";
+    const box = element.getBoundingClientRect();
+    const apart = (other) =>
+      box.right < other.left || box.left > other.right || box.bottom < other.top || box.top > other.bottom;
+    if (taken.every(apart)) taken.push(box);
+    else element.style.visibility = "hidden";
+  }
 }
 
 /** The colours of an overlay in words. */

@@ -27,7 +27,7 @@ function el(name, attributes = {}, ...children) {
 /** A number with thousands apart, in the manner of the language. */
 function number(value, digits = 0) {
   if (value == null || Number.isNaN(value)) return "–";
-  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" };
   return new Intl.NumberFormat(language, options).format(value).replace("-", "−");
 }
 
@@ -51,6 +51,16 @@ function monday(iso) {
   date.setUTCDate(date.getUTCDate() - ((date.getUTCDay() + 6) % 7));
   return date.toISOString().slice(0, 10);
 }
+
+/** Rows of a table that came as columns. */
+function rowsOf(columns) {
+  const entries = Object.entries(columns);
+  return entries[0][1].map((_, at) => Object.fromEntries(entries.map(([key, all]) => [key, all[at]])));
+}
+
+/** Words of a coded value; the code itself where there are none. */
+const coded = (prefix, value) =>
+  value == null ? "–" : `${prefix}_${value}` in DATA.words ? word(`${prefix}_${value}`) : value;
 
 const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
 

@@ -57,6 +57,18 @@ function aboutRun() {
   );
 }
 
+/** Facts of the columns that a page does not know; of a pair _en and _ru the one to read. */
+function others(row, known) {
+  return Object.keys(row)
+    .filter((key) => !known.has(key) && row[key] != null && row[key] !== "")
+    .filter((key) => !/_(en|ru)$/.test(key) || key.endsWith(`_${language}`))
+    .map((key) => {
+      const title = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
+      const value = typeof row[key] === "number" ? number(row[key], 2) : String(row[key]);
+      return el("div", {}, el("dt", {}, title), el("dd", {}, value));
+    });
+}
+
 function fact(key, value) {
   return el("div", {}, el("dt", {}, word(key)), el("dd", {}, value ?? "–"));
 }
