@@ -411,7 +411,7 @@ def spectra_block(
             bands = cube.read_day(days[place], block.geobox[box], how.bands, access=how.access)
         except UnreadableSceneError as error:
             return str(error)
-        table = alerts.sums(burnt[box], bands, _usable(bands), list(outlines))
+        table = alerts.sums(burnt[box], bands, usable(bands), list(outlines))
         return table.merge(chosen[keys], on="alert_id")
 
     places = sorted(set(new["place"]))
