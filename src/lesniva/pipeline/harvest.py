@@ -398,6 +398,7 @@ def _report(
     job = shelf.job
     if not isinstance(job, HarvestPipeline):
         raise TypeError(f"a harvest run was asked of {type(job).__name__}")
+    day = layer["cutoff"].iloc[0].strftime("%m-%d")
     publish.write_harvest_report(
         shelf.report.folder / REPORT,
         run=about(shelf, job.report.language),
@@ -407,6 +408,6 @@ def _report(
         skill=tables["skill"],
         ndvi=observed,
         yields=yields.read(job.harvest.yields),
-        covers={crop: wanted.cover for crop, wanted in job.harvest.crops.items()},
+        covers={crop: _cover(wanted, crop, day) for crop, wanted in job.harvest.crops.items()},
         rasters=rasters(shelf),
     )
