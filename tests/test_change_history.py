@@ -6,7 +6,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesniva.change import fit, reverse_cusum
+from lesniva.change import expected, fit, reverse_cusum
 from lesniva.change.regression import design, median
 from lesniva.conventions import NODATA_INT16, Status, from_day_number, to_day_number
 from lesniva.errors import InputError
@@ -251,3 +251,16 @@ def test_unknown_methods_are_refused():
         fit(noisy(), DATES, method="huber")
     with pytest.raises(InputError, match="max_order is 9"):
         fit(noisy(), DATES, max_order=9)
+
+
+@pytest.mark.parametrize("trend", [False, True])
+def test_a_model_expects_the_season_it_was_fitted_to(trend):
+    order = 2 if trend else 3
+    beta = np.array([0.55, *([0.01] if trend else []), 0.1, -0.05, 0.02, 0.01, 0.0, 0.01])
+    truth = design(DAYS, order, trend=trend) @ beta[: 1 + trend + 2 * order]
+    index = stack(np.repeat(truth, 2).reshape(-1, 1, 2))
+    index[:, 0, 1] = NODATA_INT16
+    said = expected(fit(index, DATES, trend=trend, trim=None), DATES)
+    assert said.dims == ("time", "y", "x")
+    np.testing.assert_allclose(said[:, 0, 0], truth, atol=2e-4)
+    assert np.isnan(said[:, 0, 1]).all()

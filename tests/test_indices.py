@@ -199,3 +199,11 @@ def test_scaled_values_come_back_as_float32_with_nan(values):
     np.testing.assert_array_equal(np.isnan(found), values == NODATA_INT16)
     present = values != NODATA_INT16
     np.testing.assert_allclose(found[present], values[present] / 10_000, rtol=1e-6)
+
+
+@given(hnp.arrays(np.int16, SHAPE, elements=st.integers(-32768, 32767)))
+def test_an_index_survives_the_way_to_floats_and_back(numbers):
+    floats = xr.DataArray(indices.from_scaled(numbers), dims=("y", "x"))
+    back = indices.to_scaled(floats)
+    assert back.dtype == np.int16
+    np.testing.assert_array_equal(back, numbers)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+import xarray as xr
+from affine import Affine
 from exactextract.raster import NumPyRasterSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -225,3 +227,23 @@ def test_share_seen_is_of_the_covers_own_season():
         }
     )
     assert zonal.means(rows)["clear_share"].tolist() == [0.5, 1.0, 0.5, 1.0]
+
+
+def test_a_series_is_the_mean_of_the_clear_pixels_by_their_share():
+    geobox = GeoBox((4, 4), Affine(20, 0, 400_000, 0, -20, 5_800_000), "EPSG:32637")
+    values = np.arange(32, dtype=np.float32).reshape(2, 4, 4) / 100
+    values[1, 0, 0] = np.nan
+    time = np.array(["2026-06-01", "2026-06-06"], dtype="datetime64[ns]")
+    ndvi = xr.DataArray(values, dims=("time", "y", "x"), coords={"time": time})
+    # the first pixel whole, half of the one beside it
+    field = gpd.GeoDataFrame(
+        {"adm_id": ["field"]},
+        geometry=[shapely.box(400_000, 5_799_980, 400_030, 5_800_000)],
+        crs="EPSG:32637",
+    )
+    first, second = zonal.series(field, ndvi, geobox).itertuples()
+    assert first.ndvi == pytest.approx((0.00 + 0.01 / 2) / 1.5, abs=1e-6)
+    assert first.clear_share == pytest.approx(1)
+    assert second.ndvi == pytest.approx(0.17)
+    assert second.clear_share == pytest.approx(1 / 3, abs=1e-4)
+    assert first.cover == "cropland"

@@ -285,6 +285,13 @@ def from_scaled(values: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     return result
 
 
+def to_scaled(values: xr.DataArray) -> xr.DataArray:
+    """int16 × `INDEX_SCALE`, missing `NODATA_INT16`, of a float index with NaN; same dims."""
+    numbers = (values * INDEX_SCALE).round().clip(-32767, 32767)
+    scaled: xr.DataArray = numbers.fillna(NODATA_INT16).astype(np.int16)
+    return scaled
+
+
 def _to_dn(reflectance: xr.DataArray) -> npt.NDArray[np.int16]:
     values = np.asarray(reflectance, dtype=np.float32) * DN_PER_REFLECTANCE
     missing = ~np.isfinite(values)

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16
@@ -220,3 +221,31 @@ def _season(rows: pd.DataFrame) -> "pd.Series[int]":
     """Harvest year of the rows of seasonal covers, 0 for all others."""
     year = (rows["date"] + pd.DateOffset(months=NEW_SEASON)).dt.year
     return year.where(rows["cover"].isin(SEASONAL), 0).astype(int)
+
+
+def series(
+    polygons: gpd.GeoDataFrame, index: xr.DataArray, geobox: GeoBox, *, cover: str = "cropland"
+) -> pd.DataFrame:
+    """Mean of an index over each polygon and date: the curve of a field or a district.
+
+    Parameters
+    ----------
+    polygons
+        Columns ``adm_id`` and geometry, any CRS.
+    index
+        Float index with NaN where not clear, dims ``time, y, x`` (`indices.index` gives it).
+    geobox
+        Its grid.
+    cover
+        What all pixels of the polygons are taken for, as `features.features` asks for it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `means`: ``adm_id, cover, date, ndvi, weight, clear_share``.
+    """
+    values = index.transpose("time", "y", "x").to_numpy()
+    numbers = np.clip(np.rint(values * INDEX_SCALE), -32767, 32767)
+    stack = np.where(np.isnan(values), NODATA_INT16, numbers).astype(np.int16)
+    everywhere = {cover: np.ones(stack.shape[1:], dtype=bool)}
+    return means(sums(zones(polygons, geobox), stack, index["time"].to_numpy(), everywhere))

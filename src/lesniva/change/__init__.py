@@ -24,7 +24,7 @@ from lesniva.change.borrow import borrow, cell_medians
 from lesniva.change.classical import bfast_regressors, monitor, reverse_cusum
 from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
-from lesniva.change.history import fit
+from lesniva.change.history import expected, fit
 from lesniva.change.scene import (
     AMPLITUDE_EDGES,
     amplitude_counts,
@@ -56,6 +56,7 @@ __all__ = [
     "correction",
     "events",
     "evidence",
+    "expected",
     "fit",
     "merge_statistics",
     "monitor",

@@ -143,6 +143,29 @@ def fit(
     return model
 
 
+def expected(model: xr.Dataset, time: npt.ArrayLike) -> xr.DataArray:
+    """Index that a history model expects at some dates.
+
+    Parameters
+    ----------
+    model
+        What `fit` returned.
+    time
+        ``datetime64`` dates.
+
+    Returns
+    -------
+    DataArray
+        (time, y, x) float32, NaN where a pixel has no model.
+    """
+    trend = bool(model.attrs["trend"])
+    order = (model.sizes["coef"] - 1 - trend) // 2
+    regressors = xr.DataArray(design(day_numbers(time), order, trend=trend), dims=("time", "coef"))
+    values = (regressors * model["coefficients"]).sum("coef", skipna=False)
+    dates = np.asarray(time, dtype="datetime64[ns]")
+    return values.transpose("time", "y", "x").astype(np.float32).assign_coords(time=dates)
+
+
 def checked_stack(index: xr.DataArray, time: npt.ArrayLike) -> npt.NDArray[np.int16]:
     """Values of an index stack, after checks of its dims, type and dates.
 

@@ -4,6 +4,7 @@
 - `cog`: a layer of a whole area as COG, from blocks;
 - `netcdf`: a layer over several times as NetCDF, by the CF conventions;
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
+- `postgis`: features into a PostGIS database;
 - `qgis`: styles (QML) of both;
 - `maps`: pictures (PNG) of the results;
 - `tiles`, `serve`: a folder of results on this machine's own address, with map tiles;
@@ -18,6 +19,7 @@ from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer,
 from lesniva.publish.manifest import verify, versions, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map, season_chart
 from lesniva.publish.netcdf import write_netcdf
+from lesniva.publish.postgis import upsert
 from lesniva.publish.qgis import (
     alerts_style,
     districts_style,
@@ -55,6 +57,7 @@ __all__ = [
     "harvest_map",
     "read_table",
     "season_chart",
+    "upsert",
     "verdicts_style",
     "verify",
     "versions",

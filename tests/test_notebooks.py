@@ -1,0 +1,140 @@
+"""The notebooks run from the first cell to the last, which asserts what their text claims."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import geopandas as gpd
+import jupytext
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import shapely
+
+from lesniva import aoi, config, pipeline, synthetic
+from lesniva.execution import SYNCHRONOUS
+from lesniva.synthetic.embedded import FARMLAND_GRID
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+FOREST = ["forest-change-of-one-place.py"]
+FARMLAND = [path.name for path in NOTEBOOKS if path.name not in FOREST]
+
+PIXELS = 240
+"""Edge of the simulated farmland, pixels of 120 m."""
+
+YEAR = 2023
+
+
+def run(name, home, monkeypatch):
+    """Run a notebook as a script, in the folder of the archive."""
+    monkeypatch.chdir(home)
+    with mpl.rc_context({"backend": "agg"}):
+        runpy.run_path(str(ROOT / "notebooks" / name))
+        assert plt.get_fignums(), "a notebook shows something"
+        plt.close("all")
+
+
+def written(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory):
+    """A folder as `make demo` leaves it, of a smaller forest."""
+    home = tmp_path_factory.mktemp("forest")
+    synthetic.write_forest_archive(
+        home / "archive" / "demo" / "forest",
+        size=256,
+        start="2020-01-01",
+        end="2022-12-31",
+        scenes_per_month=dict.fromkeys(range(5, 11), 3),
+        bands=("red", "nir", "nir08", "swir22"),
+    )
+    written(home / "aoi" / "lipetsk.geojson", (ROOT / "aoi" / "lipetsk.geojson").read_text())
+    asked = (ROOT / "pipelines" / "demo-forest.toml").read_text(encoding="utf-8")
+    asked = asked.replace("[39.67, 52.40, 39.83, 52.51]", "[39.674, 52.456, 39.749, 52.501]")
+    asked = asked.replace("2023-12-31", "2022-12-31")
+    job = config.read(written(home / "pipelines" / "demo-forest.toml", asked))
+    pipeline.run(job, home / "out" / job.name, scheduler=SYNCHRONOUS)
+    return home
+
+
+@pytest.fixture(scope="module")
+def farmland(tmp_path_factory):
+    """A folder as `make demo` leaves it, of four square districts."""
+    home = tmp_path_factory.mktemp("farmland")
+    area = square_districts()
+    (home / "aoi").mkdir()
+    aoi.save(area, home / "aoi" / "lipetsk.geojson")
+    synthetic.write_farmland_archive(
+        home / "archive" / "demo" / "farmland",
+        area.districts.reset_index(),
+        first_year=2017,
+        last_year=YEAR,
+        last_scene=f"{YEAR}-06-30",
+        size=PIXELS,
+        scenes_per_month={4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 10: 1},
+        bands=("red", "nir"),
+    )
+    asked = (ROOT / "pipelines" / "demo-harvest.toml").read_text(encoding="utf-8")
+    asked = asked.replace("2026", str(YEAR)).replace("[harvest.crops.sugar_beet]", "[unused]")
+    asked = re.sub(r"\[unused\]\n.*\n", "", asked)
+    job = config.read(written(home / "pipelines" / "demo-harvest.toml", asked))
+    pipeline.run(job, home / "out" / job.name, scheduler=SYNCHRONOUS)
+    return home
+
+
+def square_districts():
+    """Area of four square districts over the corner of the embedded farmland."""
+    left, top = FARMLAND_GRID.left, FARMLAND_GRID.top
+    half = PIXELS * FARMLAND_GRID.resolution / 2
+    cells = {
+        f"d{row}{col}": shapely.box(
+            left + col * half, top - (row + 1) * half, left + (col + 1) * half, top - row * half
+        )
+        for row in range(2)
+        for col in range(2)
+    }
+    shapes = gpd.GeoSeries(cells.values(), crs=32637).segmentize(1000).to_crs("EPSG:4326")
+    names = {"kind": "raion", "name_en": list(cells), "name_ru": list(cells), "oktmo": ""}
+    districts = gpd.GeoDataFrame(
+        {**names, "approximate": True},
+        geometry=shapes.to_numpy(),
+        index=pd.Index(cells, name="adm_id"),
+        crs="EPSG:4326",
+    )
+    outline = shapely.MultiPolygon([districts.union_all()])
+    return aoi.Area("corner", "Corner", "Угол", outline, districts, True, "made for a test")
+
+
+@pytest.mark.parametrize("name", FOREST)
+def test_a_notebook_on_the_forest_holds_what_it_claims(name, forest, monkeypatch):
+    run(name, forest, monkeypatch)
+
+
+@pytest.mark.parametrize("name", FARMLAND)
+def test_a_notebook_on_the_farmland_holds_what_it_claims(name, farmland, monkeypatch):
+    run(name, farmland, monkeypatch)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_a_percent_script_that_ends_with_its_claims(path):
+    cells = jupytext.read(path).cells
+    assert cells[0].cell_type == "markdown"
+    assert cells[0].source.startswith("# ")
+    assert cells[-2].source.endswith("## What this page claims")
+    assert cells[-1].source.count("assert ") >= 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_uses_public_names_only(path):
+    for step in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(step, ast.Attribute):
+            assert not re.match(r"_[^_]", step.attr), step.attr
+        if isinstance(step, ast.ImportFrom) and str(step.module).startswith("lesniva"):
+            assert not any(alias.name.startswith("_") for alias in step.names)
