@@ -49,6 +49,12 @@ $(PEERS)/.ready: tests/bench/peers.lock
 bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (prints ratios, fails on nothing)
 	$(BIN)/python -m pytest tests/bench -p no:xdist -p no:cacheprovider --benchmark-only
 
+notebooks: demo ## run the notebooks on the demo, render them into docs/notebooks
+	for script in notebooks/*.py; do \
+	  $(BIN)/jupytext --quiet --to ipynb --output - $$script | $(BIN)/jupyter-nbconvert --stdin --execute \
+	    --to markdown --log-level WARN --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
+	done
+
 lock: ## pin all packages anew (needs uv)
 	uv pip compile $(LOCKED) --group dev pyproject.toml -o requirements.lock
 	uv pip compile $(LOCKED) tests/bench/peers.in -o tests/bench/peers.lock

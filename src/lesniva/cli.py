@@ -266,6 +266,24 @@ def serve(
 
 
 @app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    postgis: Annotated[
+        str,
+        typer.Option(
+            envvar="LESNIVA_POSTGIS",
+            help="Connection string of the database; better kept in the environment.",
+        ),
+    ],
+) -> None:
+    """Write alerts or forecasts into a PostGIS database; a second time changes rows by their id."""
+    from lesniva import publish as publishing
+
+    for table, rows in publishing.publish_folder(folder, postgis).items():
+        typer.echo(f"{table}: {rows} rows")
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option("--dir", help="Where archive/ and out/ go.", show_default="here")

@@ -19,7 +19,7 @@ from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer,
 from lesniva.publish.manifest import verify, versions, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map, season_chart
 from lesniva.publish.netcdf import write_netcdf
-from lesniva.publish.postgis import upsert
+from lesniva.publish.postgis import publish_folder, upsert
 from lesniva.publish.qgis import (
     alerts_style,
     districts_style,
@@ -55,6 +55,7 @@ __all__ = [
     "forecast_style",
     "forest_map",
     "harvest_map",
+    "publish_folder",
     "read_table",
     "season_chart",
     "upsert",

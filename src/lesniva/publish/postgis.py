@@ -3,14 +3,18 @@
 Needs the extra ``postgis`` (psycopg). The whole of a call is one transaction.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import pyarrow as pa
 
 from lesniva.errors import EnvironmentFaultError, InputError
+from lesniva.publish.fields import field_titles
+from lesniva.publish.manifest import RUN, verify
 from lesniva.publish.vector import GEOMETRY, arrow_table
 
 if TYPE_CHECKING:
@@ -23,6 +27,58 @@ OWN = {"job": "text", "is_open": "boolean"}
 
 STAGE = "lesniva_stage"
 """Temporary table that rows come through."""
+
+
+KEYS = {"alerts": ("alert_id",), "forecast": ("forecast_id", "year", "cutoff")}
+"""Features of an output folder → columns that tell their rows apart."""
+
+
+def publish_folder(folder: Path, dsn: str) -> dict[str, int]:
+    """Write the alerts or forecasts of an output folder into tables of the same name.
+
+    Parameters
+    ----------
+    folder
+        Output folder of a run; it must be whole.
+    dsn
+        As for `upsert`.
+
+    Returns
+    -------
+    dict
+        Table → rows written.
+
+    Raises
+    ------
+    InputError
+        The folder has neither alerts nor a forecast.
+    EnvironmentFaultError
+        The folder is not whole, or as `upsert`.
+    """
+    faults = verify(folder)
+    if faults:
+        raise EnvironmentFaultError(
+            f"{folder} is not whole: {'; '.join(faults)}; run the job again to publish it anew"
+        )
+    there = {name: folder / f"{name}.parquet" for name in KEYS}
+    there = {name: path for name, path in there.items() if path.exists()}
+    if not there:
+        raise InputError(
+            f"{folder} has neither alerts nor a forecast; name the folder of such a job"
+        )
+    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    return {
+        name: upsert(
+            dsn,
+            gpd.read_parquet(path),
+            table=name,
+            key=KEYS[name],
+            job=run["config"]["name"],
+            titles=field_titles("ru"),
+            comment=run["attribution"],
+        )
+        for name, path in there.items()
+    }
 
 
 def upsert(
@@ -185,9 +241,7 @@ def _describe(
             )
 
 
-def _fill_stage(
-    connection: "Connection[Any]", rows: pa.Table, columns: Mapping[str, str]
-) -> None:
+def _fill_stage(connection: "Connection[Any]", rows: pa.Table, columns: Mapping[str, str]) -> None:
     from psycopg import sql
 
     parts = [
