@@ -133,11 +133,11 @@ def read_day(
     unknown = [band for band in bands if band not in BANDS]
     if unknown:
         raise InputError(f"unknown band {', '.join(unknown)}: use one of {', '.join(BANDS)}")
-    result = {band: _empty(band, geobox) for band in bands}
+    result: IntegerBands = {}
     with rasterio.Env(**{**GDAL_OPTIONS, **access.gdal_options}):
         for scene in day.scenes:
-            _fill_from_scene(result, scene, geobox, access)
-    return result
+            _fill_from_scene(result, bands, scene, geobox, access)
+    return {band: result[band] if band in result else _empty(band, geobox) for band in bands}
 
 
 def load(
@@ -165,18 +165,21 @@ def load(
         ``dn_offset`` of a band lists, a date, what was added to the archive's numbers and why.
     """
 
-    def one(day: SolarDay) -> IntegerBands:
-        return read_day(day, geobox, bands, access=access)
+    shape = (len(days), *geobox.shape)
+    stacks = {b: np.empty(shape, dtype=np.uint8 if b == "scl" else np.float32) for b in bands}
+
+    def one(place: int) -> None:
+        for band, values in read_day(days[place], geobox, bands, access=access).items():
+            if band == "scl":
+                stacks[band][place] = values
+            else:
+                _to_reflectance(values, stacks[band][place])
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        slices = list(pool.map(one, days))
+        list(pool.map(one, range(len(days))))
     time = np.array([day.date for day in days], dtype="datetime64[ns]")
     variables = {}
-    for band in bands:
-        empty = _empty(band, geobox)[np.newaxis][:0]
-        stack = np.concatenate(
-            [empty, *(bands_of_day[band][np.newaxis] for bands_of_day in slices)]
-        )
+    for band, stack in stacks.items():
         if band == "scl":
             variables[band] = (("time", "y", "x"), stack, _scl_attrs())
         else:
@@ -185,7 +188,7 @@ def load(
                 "long_name": f"{band} reflectance",
                 "dn_offset": _why(days, band),
             }
-            variables[band] = (("time", "y", "x"), _reflectance(stack), attrs)
+            variables[band] = (("time", "y", "x"), stack, attrs)
     coords = {**xr_coords(geobox), "time": ("time", time, {"standard_name": "time"})}
     cube = xr.Dataset(variables, coords=coords)
     for band in bands:
@@ -193,11 +196,14 @@ def load(
     return cube
 
 
-def _reflectance(harmonised: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    missing = harmonised == NODATA_INT16
-    reflectance = harmonised.astype(np.float32) / np.float32(DN_PER_REFLECTANCE)
-    reflectance[missing] = np.nan
-    return reflectance
+@numba.njit(nogil=True, cache=True)
+def _to_reflectance(harmonised: Any, out: Any) -> None:
+    """Write harmonised DN (int16) as reflectance (float32), NaN where missing."""
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            value = harmonised[row, col]
+            reflectance = np.float32(value) / np.float32(DN_PER_REFLECTANCE)
+            out[row, col] = np.float32(np.nan) if value == NODATA_INT16 else reflectance
 
 
 def _scl_attrs() -> dict[str, Any]:
@@ -219,32 +225,44 @@ def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
     return np.full(geobox.shape, NODATA_INT16, dtype=np.int16)
 
 
-def _fill_from_scene(result: IntegerBands, scene: Scene, geobox: GeoBox, access: Access) -> None:
-    missing = [band for band in result if band not in scene.files]
+def _fill_from_scene(
+    result: IntegerBands, bands: Sequence[str], scene: Scene, geobox: GeoBox, access: Access
+) -> None:
+    """Fill with a scene what those before it left missing; the first one makes the arrays."""
+    missing = [band for band in bands if band not in scene.files]
     if missing:
         raise UnreadableSceneError(
             f"scene {scene.id} has no file for {', '.join(missing)}; it has "
             f"{', '.join(scene.files)}"
         )
-    for band, filled in result.items():
+    for band in bands:
         raw = _read(scene.files[band], geobox, band, scene.id, access)
         if raw is None:
             continue
-        if band == "scl":
-            np.copyto(filled, raw, where=filled == Scl.NO_DATA)
+        first = band not in result
+        if band != "scl":
+            filled = np.empty(raw.shape, dtype=np.int16) if first else result[band]
+            _harmonise(raw, scene.offsets[band].value, first, filled)
+            result[band] = filled
+        elif first:
+            result[band] = raw.astype(np.uint8, copy=False)
         else:
-            _harmonise(raw, scene.offsets[band].value, filled)
+            np.copyto(result[band], raw, where=result[band] == Scl.NO_DATA)
 
 
 @numba.njit(nogil=True, cache=True)
-def _harmonise(raw: Any, offset: int, filled: Any) -> None:
-    """Fill missing pixels of `filled` (int16) with ``raw + offset``; raw 0 is missing."""
-    height, width = raw.shape
-    for row in range(height):
-        for col in range(width):
-            value = raw[row, col]
-            if value != 0 and filled[row, col] == NODATA_INT16:
-                filled[row, col] = min(np.int32(value) + offset, 32767)
+def _harmonise(raw: Any, offset: int, first: bool, filled: Any) -> None:
+    """Fill missing pixels of `filled` (int16) with ``raw + offset``; raw 0 is missing.
+
+    At `first` all are missing, whatever stands in `filled`. There is no branch in the loop, so that
+    it becomes SIMD.
+    """
+    for row in range(raw.shape[0]):
+        for col in range(raw.shape[1]):
+            value = np.int32(raw[row, col])
+            before = np.int16(NODATA_INT16) if first else filled[row, col]
+            now = np.int16(NODATA_INT16) if value == 0 else np.int16(min(value + offset, 32767))
+            filled[row, col] = now if before == NODATA_INT16 else before
 
 
 def _read(
@@ -254,7 +272,8 @@ def _read(
     opened = access.address(href)
     anew = access.retry_options(opened)
     for wait in (0.0, *(PAUSE_SECONDS * 2**again for again in range(TRIES - 1))):
-        time.sleep(wait)
+        if wait:
+            time.sleep(wait)
         try:
             with rasterio.Env(**anew) if wait else nullcontext():
                 return _read_once(opened, geobox, band, scene_id)
