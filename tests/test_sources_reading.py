@@ -10,8 +10,10 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
+from lesniva.cube import Access, read_day, solar_days
 from lesniva.errors import CredentialsError, UnreadableSceneError
-from lesniva.sources import reading
+from lesniva.sources import reading, remote
+from scenes import grid, scene_of
 from servers import cog
 from servers.loopback import Answer, Fault, Request, Server, serving
 
@@ -206,6 +208,37 @@ def test_a_block_of_three_bands_costs_little_more_than_headers_and_tiles(server,
     # A header of 32 KiB and the four tiles (two rows of two neighbours) of each band at least.
     assert requests <= 4 * 3
     assert bytes_asked <= 1.05 * (tiles + 3 * 32_768)
+
+
+def test_a_block_of_the_cube_asks_for_no_more_than_headers_and_tiles(server, folder):
+    bands = ("red", "nir", "scl")
+    written = scene_of({band: f"{server.url}/{band}.tif" for band in bands})
+    access = Access(
+        gdal_options=reading.gdal_env(),
+        address=reading.address,
+        retry_options=reading.retry_options,
+        redact=remote.redact_text,
+    )
+    # a block on four tiles, two of a row beside each other in the file: two runs of bytes a band
+    block = grid(1024, 1024, 10, west=5e5 + 5120, north=6e6 - 5120)
+    [day] = solar_days([written.item], {written.item.id: written.files})
+    reading._elsewhere.cache_clear()
+    server.log.clear()
+    read_day(day, block, bands, access=access)
+    asked = [request for request in server.log if request.method == "HEAD"]
+    got = [request for request in server.log if request.method == "GET"]
+    headers, runs, tiles = len(bands), 2 * len(bands), 0
+    for band in bands:
+        with rasterio.open(folder / f"{band}.tif") as file:
+            tiles += sum(
+                int(file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1))
+                for row in (1, 2)
+                for col in (1, 2)
+            )
+    # by GDAL for the size of a file, and of unknown hosts by us, whether they send elsewhere
+    assert len(asked) == 2 * len(bands)
+    assert len(got) == headers + runs
+    assert sum(map(_length, got)) <= 1.05 * (tiles + headers * 32_768)
 
 
 def test_local_files_are_tried_once(tmp_path, monkeypatch):

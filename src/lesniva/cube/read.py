@@ -164,7 +164,6 @@ def load(
         with NaN where missing; ``scl`` uint8 with CF flags, 0 where missing. Attribute
         ``dn_offset`` of a band lists, a date, what was added to the archive's numbers and why.
     """
-
     shape = (len(days), *geobox.shape)
     stacks = {b: np.empty(shape, dtype=np.uint8 if b == "scl" else np.float32) for b in bands}
 
@@ -260,8 +259,8 @@ def _harmonise(raw: Any, offset: int, first: bool, filled: Any) -> None:
     for row in range(raw.shape[0]):
         for col in range(raw.shape[1]):
             value = np.int32(raw[row, col])
-            before = np.int16(NODATA_INT16) if first else filled[row, col]
-            now = np.int16(NODATA_INT16) if value == 0 else np.int16(min(value + offset, 32767))
+            before = NODATA_INT16 if first else filled[row, col]
+            now = NODATA_INT16 if value == 0 else min(value + offset, 32767)
             filled[row, col] = now if before == NODATA_INT16 else before
 
 
