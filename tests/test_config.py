@@ -224,12 +224,12 @@ WRONG = {
     "no journey": (
         FOREST,
         {"journey": None},
-        'journey: missing; use "forest", "harvest", "composite"',
+        'journey: missing; use "forest", "harvest", "fields", "composite"',
     ),
     "unknown journey": (
         FOREST,
         {"journey": "fores"},
-        'journey: \'fores\'; use "forest", "harvest", "composite"',
+        'journey: \'fores\'; use "forest", "harvest", "fields", "composite"',
     ),
     "no kind of source": (
         FOREST,
@@ -419,5 +419,5 @@ def test_schema_describes_every_key_and_names_its_dialect():
 
 def test_schema_accepts_each_journey_by_its_name():
     schema = config.schema()
-    assert set(schema["discriminator"]["mapping"]) == {"forest", "harvest", "composite"}
+    assert set(schema["discriminator"]["mapping"]) == {"forest", "harvest", "fields", "composite"}
     json.dumps(schema, allow_nan=False)

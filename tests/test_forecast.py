@@ -1,5 +1,7 @@
 """The forecaster on made panels whose truth is known."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from lesniva import forecast
 from lesniva.errors import InputError, NoDataError
-from lesniva.forecast import baselines, intervals
+from lesniva.forecast import baselines, files, intervals
 from lesniva.forecast.hindcast import NO_SKILL
 
 CUTOFF = "06-30"
@@ -320,6 +322,22 @@ def test_no_damaged_model_is_loaded(fitted: forecast.Model, tmp_path: Path) -> N
     manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(InputError, match="schema 99, this program reads 1"):
         forecast.load(folder)
+
+
+def test_boosters_damaged_under_a_right_checksum_end_no_interpreter_but_their_own(
+    fitted: forecast.Model, tmp_path: Path
+) -> None:
+    forecast.save(fitted, tmp_path)
+    content = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    entry = content["boosters"][0]
+    damaged = (tmp_path / entry["file"]).read_text().replace("leaf_value=", "leaf_value=x", 1)
+    (tmp_path / entry["file"]).write_text(damaged)
+    entry["sha256"] = hashlib.sha256(damaged.encode()).hexdigest()
+    del content["sha256"]
+    content["sha256"] = files._digest(content)
+    (tmp_path / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="LightGBM cannot read its boosters"):
+        forecast.load(tmp_path)
 
 
 def test_one_district_is_forecast(season: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -14,6 +14,7 @@ from lesniva import config, pipeline, publish, synthetic
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
+from lesniva.pipeline.fields import productivity
 from lesniva.synthetic.embedded import FARMLAND_GRID
 
 PIXELS = 240
@@ -179,3 +180,90 @@ def test_a_crop_without_yields_is_refused_by_name(archive, done):
     wanted = job(done.parent, archive, crop="rice")
     with pytest.raises(InputError, match=r"no yields of rice before 2024; it has .*winter_wheat"):
         pipeline.run(wanted, done, scheduler=SYNCHRONOUS)
+
+
+def fields_job(folder, archive, parcels, **more):
+    folder.mkdir(parents=True, exist_ok=True)
+    parcels.to_file(folder / "parcels.gpkg")
+    extra = "\n".join(f'{key} = "{value}"' for key, value in more.items())
+    (folder / "fields.toml").write_text(
+        f"""
+        journey = "fields"
+        [area]
+        file = "{archive / "area.geojson"}"
+        [source]
+        kind = "catalog"
+        href = "{archive / "catalog.json"}"
+        [period]
+        start = 2020-09-01
+        end = {YEAR}-06-30
+        [grid]
+        resolution = 120
+        block = 128
+        [fields]
+        file = "parcels.gpkg"
+        year = {YEAR}
+        {extra}
+        """
+    )
+    return config.read(folder / "fields.toml")
+
+
+def parcels():
+    """Two fields, one of them over the edge of blocks."""
+    left, top = FARMLAND_GRID.left, FARMLAND_GRID.top
+    boxes = [(2000, 2000, 4400, 3800), (13800, 14400, 17200, 16800)]
+    shapes = [shapely.box(left + x0, top - y1, left + x1, top - y0) for x0, y0, x1, y1 in boxes]
+    return gpd.GeoDataFrame({"id": ["near", "far"]}, geometry=shapes, crs=32637)
+
+
+def test_fields_get_curve_dates_and_zones_and_no_yield_without_yields(archive, tmp_path):
+    wanted = fields_job(tmp_path, archive, parcels())
+    report = pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
+    fields = gpd.read_file(tmp_path / "out" / "fields.geojson").set_index("field_id")
+    assert set(fields.index) == {"near", "far"}
+    assert "yield_t_ha" not in fields
+    assert fields["note"].str.contains("no figure").all()
+    assert (fields["ndvi_peak"] > fields["ndvi_last"] - 1e-6).all()
+    assert pd.to_datetime(fields["peak"]).dt.year.eq(YEAR).all()
+    curves = pd.read_csv(tmp_path / "out" / "field_curves.csv").dropna(subset=["ndvi", "normal"])
+    np.testing.assert_allclose(curves["anomaly"], curves["ndvi"] - curves["normal"], atol=2e-4)
+    assert curves["dekad"].max() <= 18
+    with rasterio.open(tmp_path / "out" / "rasters" / "productivity.tif") as file:
+        zones, hectares = file.read(1), abs(file.res[0] * file.res[1]) / 1e4
+    count = np.bincount(zones[zones != 255], minlength=4)[1:]
+    assert len(count) == 3
+    # parts of equal area, and all the ground of the fields
+    assert count.max() <= 1.15 * count.min()
+    assert count.sum() * hectares == pytest.approx(parcels().area.sum() / 1e4, rel=0.1)
+    assert publish.verify(tmp_path / "out") == []
+    assert report.results["fields"] == 2
+
+
+def test_fields_with_yields_get_a_figure_only_where_they_are_known(archive, tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [
+        ("near", "winter_wheat", year, round(4 + rng.normal(0, 0.5), 2))
+        for year in range(2015, YEAR)
+    ]
+    table = pd.DataFrame(rows, columns=["adm_id", "crop", "year", "yield_t_ha"])
+    tmp_path.mkdir(exist_ok=True)
+    table.to_csv(tmp_path / "yields.csv", index=False)
+    wanted = fields_job(tmp_path, archive, parcels(), yields="yields.csv", crop="winter_wheat")
+    pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
+    fields = pd.read_csv(tmp_path / "out" / "fields.csv").set_index("field_id")
+    assert 2.5 < fields.loc["near", "yield_t_ha"] < 5.5
+    assert np.isnan(fields.loc["far", "yield_t_ha"])
+    assert fields.loc["far", "note"] == "no yields of this field are known: no figure"
+
+
+def test_parcels_without_their_id_column_are_refused_by_name(archive, tmp_path):
+    wanted = fields_job(tmp_path, archive, parcels().rename(columns={"id": "cadastre"}))
+    with pytest.raises(InputError, match=r"no column 'id', only cadastre, geometry"):
+        pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
+
+
+def test_the_productivity_of_a_pixel_is_against_its_own_field_and_season():
+    peaks = np.array([[0.4, 0.6, 0.5], [0.8, 1.2, np.nan]])
+    np.testing.assert_allclose(productivity(peaks), [0.8, 1.2, 1.0])
+    assert np.isnan(productivity(np.full((2, 3), np.nan))).all()

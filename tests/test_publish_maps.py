@@ -13,7 +13,16 @@ from shapely.geometry import box
 
 from lesniva.conventions import ATTRIBUTION, NODATA_INT16, SYNTHETIC_NOTICE
 from lesniva.errors import EnvironmentFaultError, InputError
-from lesniva.publish.maps import forest, forest_map, ground, harvest, harvest_map, page, words
+from lesniva.publish.maps import (
+    forest,
+    forest_map,
+    ground,
+    harvest,
+    harvest_map,
+    page,
+    season_chart,
+    words,
+)
 
 WEST, NORTH, PIXEL = 540_000, 5_820_000, 20
 UTM = "EPSG:32637"
@@ -496,3 +505,47 @@ def test_drawing_leaves_no_figures_behind(tmp_path):
     draw_forest(tmp_path)
     gc.collect()
     assert not [thing for thing in gc.get_objects() if isinstance(thing, mpl.figure.Figure)]
+
+
+def season_tables(days: int) -> dict[str, pd.DataFrame]:
+    cutoffs = [f"06-{day:02d}" for day in (10, 20, 30)][:days]
+    dates = pd.to_datetime([f"2024-{day}" for day in cutoffs])
+    names = ["forecast", "plain", "mean"]
+    skill = pd.DataFrame([(d, n, 12.0) for d in cutoffs for n in names])
+    total = pd.DataFrame({"cutoff": dates, "yield_t_ha": 4.0})
+    for share, value in (("05", 3.0), ("10", 3.2), ("90", 4.9), ("95", 5.2)):
+        total[f"q{share}_t_ha"] = value
+    past = [pd.Timestamp(f"2023-{day}") for day in cutoffs]
+    return {
+        "skill": skill.set_axis(["cutoff", "forecaster", "nrmse"], axis=1),
+        "claims": pd.DataFrame(
+            {"cutoff": cutoffs, "skill": True, "null_nrmse_low": 11.0, "null_nrmse_high": 15.0}
+        ),
+        "hindcast": pd.DataFrame(
+            {"cutoff": past, "year": 2023, "observed_t_ha": 4.1, "yield_t_ha": 4.0,
+             "q10_t_ha": 3.0, "q90_t_ha": 5.0}
+        ),
+        "total": total,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("days", [1, 3])
+def test_a_season_is_drawn_for_one_day_and_for_many(tmp_path, days, language):
+    path = tmp_path / "season.png"
+    words = {"title": "Harvest", "credit": "Copernicus", "language": language}
+    season_chart(path, crop="winter_wheat", cutoff="06-10", **season_tables(days), **words)
+    first = path.read_bytes()
+    season_chart(path, crop="winter_wheat", cutoff="06-10", **season_tables(days), **words)
+    assert path.read_bytes() == first
+
+
+def test_a_season_without_forecast_and_past_is_drawn_and_one_without_columns_refused(tmp_path):
+    tables = season_tables(1)
+    tables |= {"hindcast": tables["hindcast"].iloc[:0], "total": tables["total"].iloc[:0]}
+    about = {"crop": "oats", "cutoff": "06-10", "title": "t", "credit": "c"}
+    season_chart(tmp_path / "season.png", **tables, **about)
+    assert (tmp_path / "season.png").stat().st_size > 1000
+    tables["skill"] = tables["skill"].drop(columns="nrmse")
+    with pytest.raises(InputError, match="skill lack the columns nrmse"):
+        season_chart(tmp_path / "season.png", **tables, **about)

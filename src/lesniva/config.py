@@ -391,6 +391,31 @@ class WeatherSection(Section):
         return self
 
 
+class FieldsSection(Section):
+    """Which fields to look at."""
+
+    file: RelativePath
+    """Parcels: GeoPackage, GeoJSON, Shapefile or GeoParquet of polygons, any CRS."""
+    id_column: str = "id"
+    """Column with the id of a parcel."""
+    year: Season
+    """Harvest year to tell about; earlier ones make the normal."""
+    cutoff: dt.date | Literal["latest"] = "latest"
+    """Nothing later is used. latest is the end of the last dekad that is over."""
+    zones: Annotated[int, Field(ge=2, le=5)] = 3
+    """Zones of relative productivity in a field."""
+    yields: RelativePath | None = None
+    """Yields of these fields, with their ids as adm_id: without them no yield is forecast."""
+    crop: Slug | None = None
+    """Crop of those yields to forecast."""
+
+    @model_validator(mode="after")
+    def _crop_of_yields(self) -> Self:
+        if (self.yields is None) != (self.crop is None):
+            raise ValueError("yields and crop belong together: give both or neither")
+        return self
+
+
 class CompositeSection(Section):
     """What to put together."""
 
@@ -463,6 +488,13 @@ class HarvestPipeline(Pipeline):
     report: ReportSection = ReportSection()
 
 
+class FieldsPipeline(Pipeline):
+    """Fields of an agronomist."""
+
+    journey: Literal["fields"]
+    fields: FieldsSection
+
+
 class CompositePipeline(Pipeline):
     """Composites of an index."""
 
@@ -473,6 +505,7 @@ class CompositePipeline(Pipeline):
 JOURNEYS: Mapping[str, type[Pipeline]] = {
     "forest": ForestPipeline,
     "harvest": HarvestPipeline,
+    "fields": FieldsPipeline,
     "composite": CompositePipeline,
 }
 SOURCES: Mapping[str, type[Filters]] = {
@@ -481,7 +514,7 @@ SOURCES: Mapping[str, type[Filters]] = {
     "sentinelhub": SentinelHubSource,
 }
 
-AnyPipeline = ForestPipeline | HarvestPipeline | CompositePipeline
+AnyPipeline = ForestPipeline | HarvestPipeline | FieldsPipeline | CompositePipeline
 
 _PIPELINES: TypeAdapter[AnyPipeline] = TypeAdapter(
     Annotated[AnyPipeline, Field(discriminator="journey")]
@@ -498,7 +531,7 @@ def read(path: Path) -> AnyPipeline:
 
     Returns
     -------
-    ForestPipeline, HarvestPipeline or CompositePipeline
+    ForestPipeline, HarvestPipeline, FieldsPipeline or CompositePipeline
 
     Raises
     ------

@@ -5,8 +5,9 @@
     aoi → sources → cube → masks → indices ─┬→ change   → alerts   ─┬→ publish
                                             └→ features → forecast ─┘
 
-`forest.monitor_forest`, `harvest.forecast_harvest` and `composite.composite` say what happens in
-which order; what happens to one block is in `lesniva.tasks`. `place` finds area, blocks and scenes,
+`forest.monitor_forest`, `harvest.forecast_harvest`, `fields.survey_fields` and
+`composite.composite` say what happens in which order; what happens to one block is in
+`lesniva.tasks`. `place` finds area, blocks and scenes,
 `meteo` the weather, `outlook` judges and forecasts a crop on a day, `statistics` imports yield
 tables, `running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came
 out, `planning` says beforehand what a run would do, and `upkeep` how a job stands between its runs.
@@ -15,8 +16,9 @@ out, `planning` says beforehand what a run would do, and `upkeep` how a job stan
 from pathlib import Path
 
 from lesniva import execution
-from lesniva.config import AnyPipeline, ForestPipeline, HarvestPipeline
+from lesniva.config import AnyPipeline, FieldsPipeline, ForestPipeline, HarvestPipeline
 from lesniva.pipeline.composite import composite
+from lesniva.pipeline.fields import survey_fields
 from lesniva.pipeline.forest import deliver, monitor_forest
 from lesniva.pipeline.harvest import forecast_harvest
 from lesniva.pipeline.planning import check, plan, pull
@@ -38,6 +40,7 @@ __all__ = [
     "roll_back",
     "run",
     "status",
+    "survey_fields",
 ]
 
 
@@ -78,4 +81,6 @@ def run(
         return report
     if isinstance(job, HarvestPipeline):
         return forecast_harvest(job, out, run_tasks)
+    if isinstance(job, FieldsPipeline):
+        return survey_fields(job, out, run_tasks)
     return composite(job, out, run_tasks)

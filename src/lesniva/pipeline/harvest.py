@@ -60,10 +60,10 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
     """
     with running(job, out) as report:
         place, days = find(job, report)
-        cutoff = _cutoff(job)
+        cutoff = issue_date(job.harvest.cutoff, job.harvest.year, end=job.period.end)
         days = [day for day in days if day.date <= np.datetime64(cutoff)]
         maps = _find_maps(job, report, run_tasks, place, days)
-        seasons = _sum_seasons(report, run_tasks, place, days, maps)
+        seasons = sum_seasons(report, run_tasks, place, place.districts, days, maps)
         weather = None
         if job.weather is not None:
             start = dt.date(harvest_year(days[0].date) - 1, 9, 1)
@@ -79,7 +79,7 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
             report.nothing_new = True
             return report
         with stage(report, "forecast"):
-            observed = zonal.means(_sums(seasons))
+            observed = zonal.means(sums_of(seasons))
             outlooks = [
                 each
                 for crop in job.harvest.crops
@@ -99,19 +99,25 @@ def harvest_year(date: np.datetime64) -> int:
     return year + 1 if month >= 9 else year
 
 
-def _cutoff(job: HarvestPipeline) -> dt.date:
-    """Issue date of a run: as given, or the end of the last dekad that is over."""
-    if job.harvest.cutoff != "latest":
-        return job.harvest.cutoff
-    year, today = job.harvest.year, dt.datetime.now(dt.UTC).date()
-    until = min(job.period.end, today)
+def issue_date(cutoff: dt.date | str, year: int, *, end: dt.date) -> dt.date:
+    """Issue date of a run: as given, or the end of the last dekad that is over.
+
+    Parameters
+    ----------
+    cutoff
+        A date, or "latest".
+    year
+        Harvest year.
+    end
+        Last day of the period.
+    """
+    if isinstance(cutoff, dt.date):
+        return cutoff
+    until = min(end, dt.datetime.now(dt.UTC).date())
     over = [day_of(yields.dekad_end(dekad), year) for dekad in range(1, 37)]
     over = [day for day in over if day <= until]
     if not over:
-        raise InputError(
-            f"{job.name}: no dekad of {year} is over on {until}; set harvest.cutoff, harvest.year"
-            " or period.end"
-        )
+        raise InputError(f"no dekad of {year} is over on {until}; set cutoff, year or period.end")
     return over[-1]
 
 
@@ -190,16 +196,17 @@ def _in_summer(date: np.datetime64, years: Sequence[int]) -> bool:
     return year in years and 4 <= month <= 10
 
 
-def _sum_seasons(
+def sum_seasons(
     report: Report,
     run_tasks: execution.RunTasks,
     place: Place,
+    zones: gpd.GeoDataFrame,
     days: Sequence[cube.SolarDay],
     maps: Maps,
 ) -> dict[str, Path]:
-    """Sum the indices by district, cover and date, into a file for each block and season."""
+    """Sum the indices by zone, cover and date, into a file for each block and season."""
     how = observing("ndvi", days, place, also=ALSO)
-    districts = place.districts[["adm_id", "geometry"]]
+    districts = zones[["adm_id", "geometry"]]
     work: dict[str, dict[str, Any]] = {}
     for block, over in place.days_by_block(days):
         if block.key not in maps.cropland:
@@ -217,7 +224,7 @@ def _sum_seasons(
     return run_cached(report, run_tasks, tasks.season_block, work, "season", ".parquet")
 
 
-def _sums(seasons: Mapping[str, Path]) -> pd.DataFrame:
+def sums_of(seasons: Mapping[str, Path]) -> pd.DataFrame:
     """Put the sums of all blocks and seasons together, each with its block."""
     return pd.concat(
         [

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lesniva import forecast, tasks
+from lesniva.errors import NoDataError
 from lesniva.pipeline.running import STATE
 from lesniva.storage import write_text
 
@@ -161,12 +162,16 @@ def _of_year(
     # what is published is what the model on the disk says
     fitted = forecast.load(model, probe=False)
     rows = forecast.predict(fitted, features)
+    if rows["yield_t_ha"].isna().all():
+        raise NoDataError(
+            f"forecast of {history.crop} {year}: no past yield is above zero; check the statistics"
+        )
     reasons = forecast.explain(fitted, features)
     total = forecast.aggregate(fitted, rows, groups=group)
     for language in ("en", "ru"):
-        best = reasons.groupby("adm_id", sort=False)[f"text_{language}"]
-        said = best.apply(lambda texts: "; ".join(texts.head(REASONS)))
-        rows[f"reasons_{language}"] = rows["adm_id"].map(said).fillna("").astype(str)
+        by_district = reasons.groupby("adm_id")[f"text_{language}"]
+        said = {adm_id: "; ".join(texts.head(REASONS)) for adm_id, texts in by_district}
+        rows[f"reasons_{language}"] = [said.get(adm_id, "") for adm_id in rows["adm_id"]]
     return {
         "forecast": rows,
         "forecast_total": total,

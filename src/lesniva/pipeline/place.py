@@ -1,7 +1,7 @@
 """Where and what: the area with its blocks, the scenes over them, and the bands to read."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import geopandas as gpd
 import pystac
@@ -135,6 +135,16 @@ def find(job: AnyPipeline, report: Report) -> tuple[Place, list[cube.SolarDay]]:
         f"{days[-1].date}, {len(place.blocks)} blocks of {place.area.name_en}"
     )
     return place, days
+
+
+def over(place: Place, shapes: gpd.GeoDataFrame) -> Place:
+    """Keep the blocks that some shapes touch."""
+    blocks = [
+        block
+        for block in place.blocks
+        if shapes.to_crs(str(block.geobox.crs)).intersects(block.geobox.extent.geom).any()
+    ]
+    return replace(place, blocks=tuple(blocks))
 
 
 def observing(

@@ -4,7 +4,14 @@ import os
 from pathlib import Path
 
 from lesniva import aoi, cube, sources, yields
-from lesniva.config import AnyPipeline, CatalogSource, ForestPipeline, HarvestPipeline
+from lesniva.config import (
+    AnyPipeline,
+    CatalogSource,
+    CompositePipeline,
+    FieldsPipeline,
+    ForestPipeline,
+    HarvestPipeline,
+)
 from lesniva.errors import InputError, LesnivaError
 from lesniva.pipeline import mirror
 from lesniva.pipeline.place import Place, known, observing, place_of
@@ -51,6 +58,8 @@ def check(job: AnyPipeline) -> None:
 def _further_files(job: AnyPipeline) -> dict[str, Path]:
     if isinstance(job, ForestPipeline) and job.forest.cover is not None:
         return {"forest.cover": job.forest.cover}
+    if isinstance(job, FieldsPipeline):
+        return {"fields.file": job.fields.file}
     if isinstance(job, HarvestPipeline):
         sections = {
             "cropland": job.cropland,
@@ -113,7 +122,7 @@ def plan(job: AnyPipeline) -> list[str]:
 def _bands(job: AnyPipeline, place: Place, days: list[cube.SolarDay]) -> tuple[str, ...]:
     if isinstance(job, ForestPipeline):
         return observing(job.monitor.index, days, place, canopy=True).bands
-    names = ["ndvi"] if isinstance(job, HarvestPipeline) else job.composite.index
+    names = job.composite.index if isinstance(job, CompositePipeline) else ["ndvi"]
     return tuple(
         dict.fromkeys(band for name in names for band in observing(name, days, place).bands)
     )

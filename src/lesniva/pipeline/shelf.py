@@ -24,6 +24,7 @@ RUNS = "runs.parquet"
 TITLES = {
     "forest": "Forest change alerts",
     "harvest": "Harvest forecast",
+    "fields": "Fields",
     "composite": "Composites of vegetation indices",
 }
 

@@ -266,6 +266,23 @@ CROPLAND = Layer(
     ),
 )
 
+PRODUCTIVITY = Layer(
+    name="productivity",
+    title_en="Productivity zone",
+    title_ru="Зона продуктивности",
+    description="Zones of a field by the peak NDVI of past seasons, relative to the field",
+    kind="classes",
+    dtype="uint8",
+    nodata=NODATA_UINT8,
+    classes=(
+        LayerClass(1, "lowest", "самая низкая", "#d7191c"),
+        LayerClass(2, "2", "2", "#fdae61"),
+        LayerClass(3, "3", "3", "#ffffbf"),
+        LayerClass(4, "4", "4", "#a6d96a"),
+        LayerClass(5, "5", "5", "#1a9641"),
+    ),
+)
+
 FOREST_LAYERS = (
     STATUS,
     FIRST_ANOMALY,
@@ -276,7 +293,7 @@ FOREST_LAYERS = (
     N_OBS,
     COVERAGE,
 )
-HARVEST_LAYERS = (NDVI, NDVI_ANOMALY, CROPLAND)
+HARVEST_LAYERS = (NDVI, NDVI_ANOMALY, CROPLAND, PRODUCTIVITY)
 
 LAYERS = {layer.name: layer for layer in (*FOREST_LAYERS, *HARVEST_LAYERS)}
 """Every layer by its name."""
