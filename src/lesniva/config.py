@@ -584,8 +584,10 @@ def with_language(job: AnyPipeline, language: Literal["ru", "en"]) -> AnyPipelin
     InputError
         The journey has no report page.
     """
-    if isinstance(job, CompositePipeline):
-        raise InputError(f"--lang {language}: journey composite has no report page; leave it out")
+    if isinstance(job, CompositePipeline | FieldsPipeline):
+        raise InputError(
+            f"--lang {language}: journey {job.journey} has no report page; leave it out"
+        )
     report = job.report.model_copy(update={"language": language})
     return job.model_copy(update={"report": report})
 
