@@ -350,6 +350,30 @@ def test_jobs_on_different_areas_share_an_archive_without_meeting(shared):
     assert as_it_should_be(ndvi_of(whole, folder / "out"))
 
 
+def test_damage_in_a_shared_archive_is_told_and_mended_from_the_command_line(
+    shared, monkeypatch, capsys
+):
+    whole, folder, _ = shared
+    pipeline.pull(whole)
+    [red] = (folder / "archive").rglob("red.tif")
+    red.write_bytes(red.read_bytes()[:-1] + b"x")
+
+    def verify(*options):
+        monkeypatch.setattr("sys.argv", ["lesniva", "archive", "verify", *options])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr()
+
+    code, told = verify(str(folder / "archive"))
+    assert (code, "red.tif differs from its checksum" in told.err) == (PARTIAL, True)
+    assert verify(str(folder / "archive"), "--repair")[0] == 0
+    assert "1 acquisitions fetched" in pipeline.pull(whole)
+    code, told = verify(str(folder / "archive"))
+    assert (code, told.out.strip().endswith(": whole")) == (0, True)
+    code, told = verify(str(folder / "served"))
+    assert (code, "holds no local archive" in told.err) == (2, True)
+
+
 def test_jobs_on_the_same_area_share_files_and_add_only_their_own_bands(shared):
     ndvi_job, folder, server = shared
     pipeline.pull(ndvi_job)
