@@ -6,7 +6,6 @@ else at work: what is killed then has killed its worker itself; all others finis
 """
 
 import logging
-import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -35,6 +34,9 @@ HOPELESS = (CredentialsError, EnvironmentFaultError)
 
 RETRIES = 2
 """Times a task is tried again after an exception that is no verdict on its input."""
+
+MEMORY_PER_WORKER = 2_000_000_000
+"""Bytes; a machine with less for each core gets fewer workers."""
 
 CONNECT_SECONDS = 20
 """How long a scheduler may take to answer."""
@@ -79,7 +81,7 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
     ----------
     scheduler
         Address of a running scheduler; `SYNCHRONOUS` for no Dask at all; when not given, a local
-        cluster with one process a core, reachable from this machine only.
+        cluster with one process a core, as far as the memory goes, for this machine only.
 
     Yields
     ------
@@ -124,12 +126,16 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
 
 def _local_cluster() -> AbstractContextManager[Any]:
     import dask
+    from dask.system import CPU_COUNT
     from distributed import LocalCluster
+
+    # what a container or a service may use, not what the machine has
+    from distributed.system import MEMORY_LIMIT
 
     dask.config.set(LOCAL_SETTINGS)
     try:
         local: AbstractContextManager[Any] = LocalCluster(
-            n_workers=os.cpu_count(),
+            n_workers=_workers(CPU_COUNT, MEMORY_LIMIT),
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
@@ -141,6 +147,11 @@ def _local_cluster() -> AbstractContextManager[Any]:
     except (OSError, TimeoutError, RuntimeError) as error:
         raise EnvironmentFaultError(f"the local Dask cluster does not start: {error}") from error
     return local
+
+
+def _workers(cores: int, memory: int) -> int:
+    """Give the number of workers that a machine bears; Dask shares its memory out among them."""
+    return max(1, min(cores, memory // MEMORY_PER_WORKER))
 
 
 RunTasks = Callable[..., "Outcome[Any]"]

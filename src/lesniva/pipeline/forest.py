@@ -26,6 +26,7 @@ from lesniva import (
 )
 from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
+from lesniva.pipeline import completeness
 from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.paper import REPORT, about, look_closely, rasters
 from lesniva.pipeline.place import Place, find, observing
@@ -76,11 +77,15 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         ndvi = latest_ndvi(report, run_tasks, place, days)
         close_ups = look_closely(job, report, run_tasks, place, book, watching, days, found.alerts)
         with stage(report, "publish"):
-            _publish(Shelf(job, report, place, days), findings, found, ndvi, close_ups)
+            done = _completeness(report, place, book, days)
+            _publish(Shelf(job, report, place, days), findings, found, ndvi, close_ups, done)
         _put_message(job, report, found)
         _remember(book, report.run_id, found, _asked(job))
     return report
 
+
+CORRECTIONS = "corrections.parquet"
+"""Corrections of all scenes so far, inside the job's own memory."""
 
 OUTBOX = "outbox"
 """Folder of messages, inside the job's own memory."""
@@ -215,7 +220,7 @@ def _correct(
     book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watching, *, gate: bool
 ) -> Path:
     """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
-    path = book.folder / "corrections.parquet"
+    path = book.folder / CORRECTIONS
     if not stacks:
         return path
     falls = indices.INDICES[watching.how.index].falls_with_damage
@@ -336,12 +341,36 @@ def _asked(job: ForestPipeline) -> str:
     return tasks.digest(settings(job), [sha256(path) for path in layer_files(job)])
 
 
+def _completeness(
+    report: Report, place: Place, book: ledger.Ledger, days: Sequence[cube.SolarDay]
+) -> dict[str, pd.DataFrame]:
+    """Tables of what was expected, obtained and rejected; their sums go into the report."""
+    done = completeness.tables(
+        list(place.days_by_block(days)),
+        ledger.seen(book),
+        pd.read_parquet(book.folder / CORRECTIONS),
+        report.faults,
+    )
+    scenes = done["completeness"]
+    lost = scenes["blocks_obtained"] < scenes["blocks_expected"]
+    report.results |= {
+        "scenes_rejected": int(scenes["rejected"].sum()),
+        "scenes_incomplete": int(lost.sum()),
+    }
+    report.words.append(
+        f"{len(scenes)} scenes in season: {int(scenes['rejected'].sum())} passed over as spoilt, "
+        f"{int(lost.sum())} not seen by all their blocks"
+    )
+    return done
+
+
 def _publish(
     shelf: Shelf,
     findings: Mapping[str, Path],
     found: alerts.Identified,
     ndvi: dict[str, Path],
     close_ups: Mapping[str, publish.CloseUp],
+    done: Mapping[str, pd.DataFrame],
 ) -> None:
     report, place = shelf.report, shelf.place
     for grid in place.grids:
@@ -358,7 +387,7 @@ def _publish(
         shelf,
         {"alerts": table},
         key="alert_id",
-        tables={},
+        tables=done,
         styles={"alerts": publish.alerts_style()},
     )
     publish.forest_map(
