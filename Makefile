@@ -25,7 +25,7 @@ install: $(READY) ## make the virtual environment with the locked packages
 demo: $(READY) ## forest alerts and a harvest forecast on the embedded synthetic archive
 	$(BIN)/lesniva demo
 
-judges: ## install QGIS, GDAL and PostGIS, which judge the results in the tests (Debian, root)
+judges: ## install QGIS, GDAL, PostGIS and Chromium, which judge the results in the tests (Debian, root)
 	@tests/judges/install.sh
 
 test: $(READY) judges ## the whole test suite, offline, warnings as errors

@@ -1,0 +1,436 @@
+"""The report page in a real browser: what a reader sees, clicks, prints and takes away."""
+
+import csv
+import datetime as dt
+import re
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+from browser import chromium, opened
+from lesniva import closeups, publish
+from lesniva.conventions import SYNTHETIC_NOTICE
+from lesniva.publish.report import outlines, pictures
+from lesniva.publish.report.words import WORDS
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
+PHONE, DESK = 390, 1280
+
+
+def raster(path, name, values):
+    layer = publish.LAYERS[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=values.shape[1],
+        height=values.shape[0],
+        count=1,
+        dtype=layer.dtype,
+        nodata=layer.nodata,
+        crs="EPSG:32637",
+        transform=from_origin(545_000, 5_818_000, 20, 20),
+    ) as file:
+        file.write(values.astype(layer.dtype), 1)
+    return path
+
+
+def districts(name="Грязинский район"):
+    halves = [shapely.box(39.6, 52.3, 39.75, 52.6), shapely.box(39.75, 52.3, 39.9, 52.6)]
+    names = {"name_en": ["West District", "East District"], "name_ru": ["Западный район", name]}
+    return gpd.GeoDataFrame({"adm_id": ["w", "e"], **names}, geometry=halves, crs="EPSG:4326")
+
+
+def alerts(count=30, *, name="Грязинский район"):
+    rng = np.random.default_rng(3)
+    lon, lat = rng.uniform(39.68, 39.82, count), rng.uniform(52.42, 52.50, count)
+    east = lon > 39.75
+    confirmed = np.arange(count) % 3 != 0
+    return gpd.GeoDataFrame(
+        {
+            "alert_id": [f"a{at:05d}" for at in range(count)],
+            "status": np.where(confirmed, "confirmed", "low"),
+            "date_min": pd.to_datetime("2023-05-01") + pd.to_timedelta(np.arange(count) % 90, "D"),
+            "date_max": pd.to_datetime("2023-05-11") + pd.to_timedelta(np.arange(count) % 90, "D"),
+            "confirmed_on": pd.Series(pd.to_datetime("2023-09-01")).repeat(count).to_numpy(),
+            "probability": 0.99,
+            "magnitude": -0.3,
+            "n_obs": 4,
+            "area_ha": np.round(rng.uniform(0.2, 9, count), 4),
+            "lon": lon,
+            "lat": lat,
+            "adm_id": np.where(east, "e", "w"),
+            "district_en": np.where(east, "East District", "West District"),
+            "district_ru": np.where(east, name, "Западный район"),
+            "cause": np.where(np.arange(count) % 2, "fire", "harvest"),
+            "cause_prob": 0.8,
+            "forester_note": name,
+            "event": np.where(np.arange(count) < 5, "new", "same"),
+        },
+        geometry=shapely.box(lon - 0.001, lat - 0.001, lon + 0.001, lat + 0.001),
+        crs="EPSG:4326",
+    )
+
+
+def close_up():
+    dates = pd.DatetimeIndex(pd.date_range("2021-05-01", "2023-09-20", freq="20D"))
+    season = pd.Series(0.7, index=dates[(dates.month > 4) & (dates.month < 10)])
+    chip = np.full((3, closeups.SIDE, closeups.SIDE), 500, dtype=np.int16)
+    return publish.CloseUp(
+        series={"ndvi": season, "nbr": season - 0.1},
+        models={"nbr": ([0.6, 0.05, 0.0], 0.03)},
+        chips={"before": ("2023-05-01", chip), "after": ("2023-05-11", chip * 2)},
+    )
+
+
+def about(area="Липецкая область", **changed):
+    told = {
+        "run_id": "20231101T000000Z",
+        "started": dt.datetime(2023, 11, 1, tzinfo=dt.UTC),
+        "area_en": "Lipetsk Oblast",
+        "area_ru": area,
+        "credit": SYNTHETIC_NOTICE,
+        "approximate": True,
+        "settings": {"name": "job"},
+        "stages": {"history": 12.5},
+        "scenes": [{"date": "2023-10-25", "id": "S2A_37UEU", "baseline": "05.09"}],
+    }
+    return publish.About(**{**told, **changed})
+
+
+def forest_page(folder, table, **changed):
+    rng = np.random.default_rng(1)
+    path = folder / "report" / "index.html"
+    ndvi = raster(folder / "ndvi.tif", "ndvi", rng.integers(2_000, 9_000, (300, 400)))
+    status = raster(folder / "status.tif", "status", rng.choice([0, 3, 250, 251], (300, 400)))
+    told = {
+        "run": about(),
+        "alerts": table,
+        "districts": districts(),
+        "rasters": {"ndvi": [ndvi], "status": [status]},
+        "close_ups": {"a00000": close_up(), "a00001": close_up()},
+    }
+    publish.write_forest_report(path, **{**told, **changed})
+    return path
+
+
+def harvest_page(folder):
+    years = range(2016, 2026)
+    shapes = districts()
+    both = [(adm_id, crop) for crop in ("winter_wheat", "sugar_beet") for adm_id in ("w", "e")]
+    forecast = gpd.GeoDataFrame(
+        [
+            {
+                "adm_id": adm_id,
+                "crop": crop,
+                "year": 2026,
+                "cutoff": dt.date(2026, 6, 30),
+                "yield_t_ha": 4.5 if adm_id == "w" else 3.5,
+                "q10_t_ha": 3.0,
+                "q90_t_ha": 5.5,
+                "area_ha": 1_000.0,
+                "skill": crop == "winter_wheat",
+                "note": "no imagery" if adm_id == "e" else "",
+            }
+            for adm_id, crop in both
+        ],
+        geometry=list(shapes.geometry) * 2,
+        crs=shapes.crs,
+    )
+    past = [
+        {"adm_id": a, "crop": c, "year": y, "yield_t_ha": 4.0 + (y % 3) / 2}
+        for a, c in both
+        for y in years
+    ]
+    hindcast = pd.DataFrame(past).assign(
+        cutoff="2025-06-30", observed_t_ha=4.2, q10_t_ha=3.0, q90_t_ha=5.0, plain_t_ha=4.0
+    )
+    seen = [
+        {
+            "adm_id": a,
+            "cover": "cropland",
+            "date": pd.Timestamp(year, 3, 1) + pd.Timedelta(days=10 * step),
+            "ndvi": 0.2 + 0.05 * step + 0.01 * (year % 4),
+            "clear_share": 0.9,
+        }
+        for a in ("w", "e")
+        for year in (*years, 2026)
+        for step in range(12)
+    ]
+    path = folder / "report" / "index.html"
+    publish.write_harvest_report(
+        path,
+        run=about(),
+        forecast=forecast,
+        districts=shapes,
+        hindcast=hindcast[hindcast["year"] >= 2022],
+        skill=pd.DataFrame(
+            [
+                {"forecaster": each, "crop": crop, "n": 8, "nrmse": error, "mae": 0.4}
+                for crop in ("winter_wheat", "sugar_beet")
+                for each, error in (("forecast", 11.0), ("mean", 15.0))
+            ]
+        ),
+        ndvi=pd.DataFrame(seen),
+        yields=pd.DataFrame(past),
+        covers={"winter_wheat": "cropland", "sugar_beet": "cropland"},
+        rasters={},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory):
+    return forest_page(tmp_path_factory.mktemp("forest"), alerts())
+
+
+@pytest.fixture(scope="module")
+def harvest(tmp_path_factory):
+    return harvest_page(tmp_path_factory.mktemp("harvest"))
+
+
+@pytest.fixture(params=["forest", "harvest"])
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
+def shown(page):
+    """Numbers of alerts in the line under the filters."""
+    return [int(each) for each in re.findall(r"\d+", page.locator(".result").inner_text())[:2]]
+
+
+def column(page, place, section="#weeks"):
+    return page.locator(f"{section} tbody td:nth-child({place})").all_inner_texts()
+
+
+def test_a_page_opens_without_complaint_and_fetches_nothing(browser, either):
+    with opened(browser, either) as page:
+        assert page.locator("h1").inner_text() == "Липецкая область"
+        assert page.locator(".leaflet-container").count() == 1
+        assert "СИНТЕТИЧЕСКИЕ ДАННЫЕ" in page.locator("header").first.inner_text()
+        page.locator(".chart").first.scroll_into_view_if_needed()
+        page.locator(".chart canvas").first.wait_for()
+
+
+@pytest.mark.parametrize("width", [PHONE, 768, DESK])
+def test_a_page_needs_no_scrolling_sideways(browser, either, width):
+    with opened(browser, either, width=width) as page:
+        page.locator(".chart").first.scroll_into_view_if_needed()
+        page.locator(".chart canvas").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_language_switch_changes_every_word_and_keeps_the_focus(browser, either):
+    with opened(browser, either) as page:
+        page.get_by_role("button", name="English").click()
+        assert page.locator("h1").inner_text() == "Lipetsk Oblast"
+        assert page.locator("html").get_attribute("lang") == "en"
+        assert not re.search(r"[а-яё]", page.locator("main").inner_text().lower())
+        assert page.evaluate("document.activeElement.lang") == "en"
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        assert page.locator("h1").inner_text() == "Липецкая область"
+
+
+def test_filters_change_cards_table_and_the_line_that_counts(browser, forest):
+    table = alerts()
+    with opened(browser, forest) as page:
+        assert shown(page) == [30, 30]
+        page.select_option("#filter-status", "low")
+        low = int((table["status"] == "low").sum())
+        assert shown(page) == [low, 30]
+        assert sum(int(each) for each in column(page, 3)) == low
+        assert page.locator(".cards .card.confirmed").count() == 0
+        page.select_option("#filter-cause", "fire")
+        page.select_option("#filter-district", "e")
+        page.fill("#filter-from", "2023-05-20")
+        wanted = table.query(
+            "status == 'low' and cause == 'fire' and adm_id == 'e' and date_max >= '2023-05-20'"
+        )
+        assert shown(page) == [len(wanted), 30]
+        page.get_by_role("button", name="Сбросить").click()
+        assert shown(page) == [30, 30]
+        assert page.input_value("#filter-from") == ""
+        page.fill("#filter-to", "2001-01-01")
+        assert "Нет сигналов" in page.locator("#alerts").inner_text()
+
+
+def test_a_close_alert_has_its_pictures_chart_and_own_columns_and_others_say_why_not(
+    browser, forest
+):
+    with opened(browser, forest) as page:
+        card = page.locator('.cards [data-alert="a00000"]')
+        assert card.locator("img").count() == 2
+        assert card.locator("img").first.evaluate("image => image.naturalWidth") == closeups.SIDE
+        card.scroll_into_view_if_needed()
+        card.locator("canvas").first.wait_for()
+        assert "рубка" in card.inner_text()
+        assert "forester_note" in card.inner_text()
+        assert page.locator('.cards [data-alert="a00002"] img').count() == 0
+        assert "только для самых новых" in page.locator("#alerts").inner_text()
+
+
+def test_an_alert_is_found_on_the_map_by_click_and_from_its_card_by_keyboard(browser, forest):
+    with opened(browser, forest) as page:
+        card = page.locator('.cards [data-alert="a00001"]')
+        card.get_by_role("button", name="Показать на карте").focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#chosen .card").get_attribute("data-alert") == "a00001"
+        page.wait_for_timeout(700)
+        page.get_by_role("button", name="English").click()
+        assert page.locator("#chosen .card").get_attribute("data-alert") == "a00001"
+
+
+def test_every_control_is_reached_by_the_keyboard_alone(browser, forest):
+    with opened(browser, forest) as page:
+        reached = []
+        for _ in range(14):
+            page.keyboard.press("Tab")
+            reached.append(
+                page.evaluate("document.activeElement.id || document.activeElement.innerText")
+            )
+        assert reached[0] == "К содержанию"
+        assert "English" in reached
+        assert "filter-status" in reached
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none"
+
+
+def test_a_heading_sorts_the_table_and_says_so(browser, harvest):
+    with opened(browser, harvest) as page:
+        heading = page.locator("#table th").nth(1)
+        heading.locator("button").focus()
+        page.keyboard.press("Enter")
+        assert heading.get_attribute("aria-sort") == "descending"
+        assert column(page, 2, "#table") == ["4,50", "3,50"]
+        page.keyboard.press("Enter")
+        assert heading.get_attribute("aria-sort") == "ascending"
+        assert column(page, 2, "#table") == ["3,50", "4,50"]
+
+
+def test_a_table_comes_down_as_csv_with_all_its_rows(browser, harvest, tmp_path):
+    with opened(browser, harvest) as page:
+        with page.expect_download() as download:
+            page.locator("#table .csv").click()
+        download.value.save_as(tmp_path / "table.csv")
+        assert download.value.suggested_filename == "forecast_winter_wheat_2026.csv"
+    rows = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8-sig", newline="")))
+    assert {row["Район"]: row["Прогноз, т/га"] for row in rows} == {
+        "Западный район": "4.5",
+        "Грязинский район": "3.5",
+    }
+
+
+def test_crops_are_switched_and_each_says_what_may_be_believed(browser, harvest):
+    with opened(browser, harvest) as page:
+        assert "заявляется:" in page.locator("main > .notice").inner_text()
+        page.get_by_role("button", name="Сахарная свёкла").click()
+        assert "не заявляется" in page.locator("main > .notice").inner_text()
+        assert "нет снимков" in page.locator('.cards [data-district="e"]').inner_text()
+        page.locator("#districts canvas").first.scroll_into_view_if_needed()
+        assert page.locator("#districts canvas").count() >= 2
+
+
+def test_print_shows_all_charts_and_no_buttons(browser, forest):
+    with opened(browser, forest) as page:
+        page.emulate_media(media="print")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        assert not page.locator(".filters").is_visible()
+        assert not page.locator(".csv").first.is_visible()
+        charts = page.locator(".cards .index > .chart")
+        assert charts.count() >= 2
+        assert all(chart.locator("canvas").count() for chart in charts.all())
+        assert page.pdf(format="A4", print_background=True).startswith(b"%PDF")
+
+
+def test_hostile_names_stay_text(browser, tmp_path):
+    path = forest_page(
+        tmp_path,
+        alerts(4, name=HOSTILE),
+        run=about(HOSTILE, credit=HOSTILE, faults={HOSTILE: HOSTILE}, settings={"x": HOSTILE}),
+        districts=districts(HOSTILE),
+    )
+    with opened(browser, path) as page:
+        assert page.title() == f"Изменения леса: {HOSTILE}"
+        assert page.locator("h1").inner_text() == HOSTILE
+        assert page.locator("img[src='x']").count() == 0
+        assert HOSTILE in page.locator("#about").inner_text()
+        assert page.locator(".district-name", has_text="onerror").count() == 1
+
+
+def test_a_formula_in_a_name_is_no_formula_in_the_csv(browser, tmp_path):
+    name = '=HYPERLINK("http://x","y")'
+    path = forest_page(tmp_path, alerts(6, name=name), districts=districts(name))
+    with opened(browser, path) as page:
+        with page.expect_download() as download:
+            page.locator("#weeks .csv").click()
+        download.value.save_as(tmp_path / "weeks.csv")
+    rows = list(csv.DictReader((tmp_path / "weeks.csv").open(encoding="utf-8-sig", newline="")))
+    assert {row["Район"] for row in rows} == {"Западный район", f"'{name}"}
+
+
+def test_ten_thousand_alerts_open_and_filter(browser, tmp_path):
+    path = forest_page(tmp_path, alerts(10_000))
+    assert path.stat().st_size < 10_000_000
+    with opened(browser, path) as page:
+        assert shown(page)[0] == 10
+        page.select_option("#filter-event", "new")
+        assert page.locator(".result").inner_text().startswith("Показано: 5 ")
+        assert page.locator(".cards .card").count() == 5
+
+
+def test_no_alerts_at_all_make_a_page_that_says_so(browser, tmp_path):
+    with opened(browser, forest_page(tmp_path, alerts(1).iloc[:0], close_ups={})) as page:
+        assert "Нет сигналов" in page.locator("#alerts").inner_text()
+
+
+def test_the_page_opens_in_the_language_that_was_asked_for(browser, tmp_path):
+    path = forest_page(tmp_path, alerts(3), run=about(language="en"))
+    with opened(browser, path) as page:
+        assert page.title() == "Forest change: Lipetsk Oblast"
+        page.get_by_role("button", name="Русский").click()
+        assert page.title() == "Изменения леса: Липецкая область"
+
+
+def test_outlines_beyond_the_budget_become_dots(monkeypatch):
+    shapes = alerts(10).geometry
+    kept = outlines.within_budget(shapes, 25)
+    assert kept.sum() == 5
+    big = gpd.GeoSeries([shapely.box(0, 0, 5, 5), *shapes], crs="EPSG:4326")
+    assert outlines.within_budget(big, 5).tolist() == [True] + [False] * 10
+
+
+def test_an_outline_decodes_to_itself_within_half_a_step():
+    ring = shapely.Polygon(
+        [(39.6, 52.3), (39.71, 52.3), (39.7, 52.45)],
+        [[(39.65, 52.32), (39.66, 52.32), (39.66, 52.33)]],
+    )
+    ((outer, hole),) = outlines.encoded(ring)
+    for steps, wanted in ((outer, ring.exterior), (hole, ring.interiors[0])):
+        vertices = np.cumsum(np.reshape(steps, (-1, 2)), axis=0) / outlines.STEPS_PER_DEGREE
+        np.testing.assert_allclose(vertices, shapely.get_coordinates(wanted)[:-1], atol=5e-6)
+
+
+def test_an_overlay_lies_where_its_raster_does(tmp_path):
+    path = raster(tmp_path / "ndvi.tif", "ndvi", np.full((300, 400), 5_000))
+    (south, west), (north, east) = pictures.overlay(publish.LAYERS["ndvi"], [path])["bounds"]
+    with rasterio.open(path) as file:
+        wanted = rasterio.warp.transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+    assert [west, south, east, north] == pytest.approx(wanted, abs=0.001)
+
+
+def test_every_text_is_there_in_both_languages():
+    assert all(english and russian for english, russian in WORDS.values())
+    assert [key for key, (english, _) in WORDS.items() if re.search(r"[а-яё]", english)] == []
