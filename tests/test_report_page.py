@@ -70,7 +70,7 @@ def alerts(count=30, *, name="Грязинский район"):
             "district_ru": np.where(east, name, "Западный район"),
             "cause": np.where(np.arange(count) % 2, "fire", "harvest"),
             "cause_prob": 0.8,
-            "forester_note": name,
+            "forester_note": "seen on foot",
             "event": np.where(np.arange(count) < 5, "new", "same"),
         },
         geometry=shapely.box(lon - 0.001, lat - 0.001, lon + 0.001, lat + 0.001),
@@ -211,6 +211,10 @@ def shown(page):
     return [int(each) for each in re.findall(r"\d+", page.locator(".result").inner_text())[:2]]
 
 
+def rows_of(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+
+
 def column(page, place, section="#weeks"):
     return page.locator(f"{section} tbody td:nth-child({place})").all_inner_texts()
 
@@ -326,7 +330,7 @@ def test_a_table_comes_down_as_csv_with_all_its_rows(browser, harvest, tmp_path)
             page.locator("#table .csv").click()
         download.value.save_as(tmp_path / "table.csv")
         assert download.value.suggested_filename == "forecast_winter_wheat_2026.csv"
-    rows = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8-sig", newline="")))
+    rows = rows_of(tmp_path / "table.csv")
     assert {row["Район"]: row["Прогноз, т/га"] for row in rows} == {
         "Западный район": "4.5",
         "Грязинский район": "3.5",
@@ -377,7 +381,7 @@ def test_a_formula_in_a_name_is_no_formula_in_the_csv(browser, tmp_path):
         with page.expect_download() as download:
             page.locator("#weeks .csv").click()
         download.value.save_as(tmp_path / "weeks.csv")
-    rows = list(csv.DictReader((tmp_path / "weeks.csv").open(encoding="utf-8-sig", newline="")))
+    rows = rows_of(tmp_path / "weeks.csv")
     assert {row["Район"] for row in rows} == {"Западный район", f"'{name}"}
 
 

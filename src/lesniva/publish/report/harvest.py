@@ -194,7 +194,7 @@ def _curves(observed: pd.DataFrame, year: int) -> dict[str, Any]:
     low, middle, high = np.full((3, len(SEASON_DAYS)), np.nan)
     low[known], high[known] = np.nanmin(past[:, known], 0), np.nanmax(past[:, known], 0)
     middle[known] = np.nanmedian(past[:, known], 0)
-    now = seen[(dates.year == year) & (dates.dayofyear >= SEASON_DAYS[0])]
+    now = seen[(dates.year == year) & (dates.day_of_year >= SEASON_DAYS[0])]
     return {
         "past": [_numbers(each) for each in (low, middle, high)],
         "years": len(past),
@@ -214,7 +214,7 @@ def on_season_days(dates: pd.DatetimeIndex, values: pd.Series) -> npt.NDArray[np
     values
         As many, without NaN.
     """
-    days = dates.dayofyear.to_numpy()
+    days = dates.day_of_year.to_numpy()
     if len(days) == 0:
         return np.full(len(SEASON_DAYS), np.nan)
     after = np.searchsorted(days, SEASON_DAYS)
@@ -231,7 +231,7 @@ def _departure(now: pd.DataFrame, middle: npt.NDArray[np.float64]) -> float | No
         return None
     dates = pd.DatetimeIndex(now["date"])
     recent = dates > dates[-1] - pd.Timedelta(days=RECENT_DAYS)
-    usual = np.interp(dates[recent].dayofyear, SEASON_DAYS, middle)
+    usual = np.interp(dates[recent].day_of_year, SEASON_DAYS, middle)
     departure = now["ndvi"].to_numpy()[recent] - usual
     return round(float(departure.mean()), 4) if np.isfinite(departure).all() else None
 
