@@ -135,7 +135,9 @@ def _crop(
         str(adm_id): _curves(of_district, year) for adm_id, of_district in ndvi.groupby("adm_id")
     }
     usual = _usual(yields, year)
-    table = pd.DataFrame(rows.drop(columns=[rows.geometry.name, "name_en", "name_ru", "crop"]))
+    table = pd.DataFrame(
+        rows.drop(columns=[rows.geometry.name, "name_en", "name_ru", "crop"], errors="ignore")
+    )
     if "note" in table:
         notes = table.pop("note").fillna("").astype(str)
         table["note_en"] = notes
