@@ -547,5 +547,5 @@ def test_a_season_without_forecast_and_past_is_drawn_and_one_without_columns_ref
     season_chart(tmp_path / "season.png", **tables, **about)
     assert (tmp_path / "season.png").stat().st_size > 1000
     tables["skill"] = tables["skill"].drop(columns="nrmse")
-    with pytest.raises(InputError, match="skill lack the columns nrmse"):
+    with pytest.raises(ValueError, match="skill lack the columns nrmse"):
         season_chart(tmp_path / "season.png", **tables, **about)

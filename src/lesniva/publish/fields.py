@@ -45,6 +45,20 @@ TITLES: dict[str, tuple[str, str]] = {
     "yield_t_ha": ("yield, t/ha", "урожайность, т/га"),
     "yield_t_ha_lower": ("yield, lower bound, t/ha", "урожайность, нижняя граница, т/га"),
     "yield_t_ha_upper": ("yield, upper bound, t/ha", "урожайность, верхняя граница, т/га"),
+    "analogue_year": ("most similar year", "год-аналог"),
+    "boosters_t_ha": ("by the season alone, t/ha", "только по сезону, т/га"),
+    "model_weight": ("share of the season in the forecast", "доля сезона в прогнозе"),
+    "note": ("note", "примечание"),
+    "observed_t_ha": ("observed yield, t/ha", "фактическая урожайность, т/га"),
+    "plain_t_ha": ("by past yields alone, t/ha", "только по прошлым урожаям, т/га"),
+    "production_t": ("production, t", "валовой сбор, т"),
+    "q05_t_ha": ("90 % interval from, t/ha", "интервал 90 % от, т/га"),
+    "q10_t_ha": ("80 % interval from, t/ha", "интервал 80 % от, т/га"),
+    "q50_t_ha": ("median, t/ha", "медиана, т/га"),
+    "q90_t_ha": ("80 % interval to, t/ha", "интервал 80 % до, т/га"),
+    "q95_t_ha": ("90 % interval to, t/ha", "интервал 90 % до, т/га"),
+    "reasons_en": ("reasons (English)", "основания (англ.)"),
+    "skill": ("skill is claimed", "ценность снимков заявлена"),
 }
 """Column → English and Russian title."""
 

@@ -66,7 +66,7 @@ def season_chart(
 
     Raises
     ------
-    InputError
+    ValueError
         Columns are missing.
     """
     ground.demand(skill, "skill", ["cutoff", "forecaster", "nrmse"])
