@@ -104,6 +104,32 @@ def test_what_the_server_lets_through_is_checked_again(server):
     assert len(find(server, end="2023-01-05", max_cloud=2)) == 3
 
 
+@pytest.mark.parametrize(
+    ("conditions", "numbers"),
+    [
+        ({"start": "2023-01-30", "end": "2023-02-02"}, [29, 30, 31, 32]),
+        ({"max_cloud": 1.5}, [0, 1]),
+        ({"months": [2], "max_cloud": 32}, [31, 32]),
+        ({"tiles": ["37UDB"], "max_cloud": 4}, [0, 2, 4]),
+        ({"relative_orbit": [8, 51], "max_cloud": 4}, [1, 3]),
+        ({"area": box(10, 10, 11, 11)}, []),
+    ],
+    ids=["period", "cloud cover", "months", "tiles", "relative orbit", "area"],
+)
+def test_each_condition_holds_whatever_the_server_lets_through(conditions, numbers):
+    features = [feature(number) for number in range(40)]
+    for number, one in enumerate(features):
+        one["properties"]["grid:code"] = "MGRS-37UDB" if number % 2 == 0 else "MGRS-37UEB"
+        one["properties"]["sat:relative_orbit"] = 51 if number % 2 else 94
+    with serving(stub.api(features)) as server:
+        if not numbers:
+            with pytest.raises(NoDataError, match="40 by area left out"):
+                find(server, **conditions)
+        else:
+            found = find(server, **conditions)
+            assert [item.id for item in found] == [f"scene-{number:05d}" for number in numbers]
+
+
 FAULTS = {
     "500": Fault(status=500),
     "502": Fault(status=502),
