@@ -343,7 +343,8 @@ def test_crops_are_switched_and_each_says_what_may_be_believed(browser, harvest)
         page.get_by_role("button", name="Сахарная свёкла").click()
         assert "не заявляется" in page.locator("main > .notice").inner_text()
         assert "нет снимков" in page.locator('.cards [data-district="e"]').inner_text()
-        page.locator("#districts canvas").first.scroll_into_view_if_needed()
+        page.locator("#districts .chart").first.scroll_into_view_if_needed()
+        page.locator("#districts canvas").first.wait_for()
         assert page.locator("#districts canvas").count() >= 2
 
 
