@@ -15,7 +15,7 @@ import pytest
 from lesniva import publish
 from small import Ended, run_apart, write_archive, write_job
 
-ABOUT_THE_RUN = ("run.json", "manifest.json")
+ABOUT_THE_RUN = ("run.json", "manifest.json", "report/index.html")
 """When and how long: with the list of runs in the GeoPackage all that differs between two runs."""
 
 

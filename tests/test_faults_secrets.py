@@ -1,0 +1,67 @@
+"""No secret of the environment is in anything that a run writes, sends or says."""
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lesniva import config, execution, pipeline
+from small import write_archive, write_job
+
+CANARIES = {
+    "SH_CLIENT_ID": "canary-client-4242",
+    "SH_CLIENT_SECRET": "canary-secret-4242",
+    "AWS_SECRET_ACCESS_KEY": "canary-aws-key-4242",
+    "AWS_SESSION_TOKEN": "canary-aws-token-4242",
+    "LESNIVA_TEST_WEBHOOK": "http://127.0.0.1:9/canary-hook-4242",
+}
+
+
+@pytest.mark.slow
+def test_secrets_are_in_no_task_no_log_and_no_file(tmp_path, monkeypatch, caplog, capfd):
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lesniva.notify.PAUSE_SECONDS", 0.01)
+    catalog = write_archive(tmp_path / "archive")
+    file = write_job(
+        tmp_path,
+        catalog,
+        cover=catalog.parent / "forest_cover.tif",
+        end="2022-06-15",
+        more='[notify]\nwebhook_env = "LESNIVA_TEST_WEBHOOK"',
+    )
+    sent: list[bytes] = []
+    attempt = execution._attempt
+
+    def tapped(key: str, function: Any, arguments: Any) -> Any:
+        sent.append(pickle.dumps((key, function, arguments)))
+        done = attempt(key, function, arguments)
+        sent.append(pickle.dumps(done))
+        return done
+
+    monkeypatch.setattr(execution, "_attempt", tapped)
+    with caplog.at_level(logging.DEBUG):
+        report = pipeline.run(config.read(file), tmp_path / "out", scheduler=execution.SYNCHRONOUS)
+    assert report.not_told, "the webhook was not tried"
+    told = "".join((caplog.text, *capfd.readouterr(), repr(report), str(report.told())))
+    written = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(sent) > 20
+    assert len(written) > 20
+    for place in (told.encode(), *sent, *written):
+        assert b"canary" not in place
+
+
+def test_debug_run_that_fails_shows_no_secret_in_its_traceback(tmp_path, monkeypatch, caplog):
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+
+    def fail(**_: Any) -> None:
+        raise ZeroDivisionError(f"asked with {len(os.environ)} variables")
+
+    with caplog.at_level(logging.DEBUG):
+        done = execution.run_tasks(None, fail, {"a": {"out": Path("x")}}, title="Fail")
+    assert "Traceback" in caplog.text
+    assert "canary" not in caplog.text + str(done)
