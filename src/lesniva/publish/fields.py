@@ -33,7 +33,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "permit_overlap_share": ("share under permits, 0-1", "доля в границах разрешений, 0–1"),
     "probability": ("probability of change, 0-1", "вероятность изменения, 0–1"),
     "reasons": ("reasons (English)", "основания (англ.)"),
-    "reasons_ru": ("reasons (Russian)", "основания прогноза"),
+    "reasons_ru": ("forecast reasons", "основания прогноза"),
     "reviewed_on": ("reviewed on", "дата проверки"),
     "reviewer": ("reviewer", "проверил"),
     "run_id": ("run", "прогон"),
@@ -57,7 +57,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "q50_t_ha": ("median, t/ha", "медиана, т/га"),
     "q90_t_ha": ("80 % interval to, t/ha", "интервал 80 % до, т/га"),
     "q95_t_ha": ("90 % interval to, t/ha", "интервал 90 % до, т/га"),
-    "reasons_en": ("reasons (English)", "основания (англ.)"),
+    "reasons_en": ("forecast reasons (English)", "основания прогноза (англ.)"),
     "skill": ("skill is claimed", "ценность снимков заявлена"),
 }
 """Column → English and Russian title."""
