@@ -9,7 +9,6 @@ of such attribution are 76–86 % (Oeser et al. 2017).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -21,7 +20,8 @@ from lesniva.alerts.spectra import BANDS, before_and_after
 from lesniva.conventions import EQUAL_AREA_CRS
 
 CAUSES = ("harvest", "fire", "dieback", "windthrow", "thinning", "temporary", "unknown")
-"""What may be said of an alert; "unknown" where no cause stands out."""
+"""What may be said of an alert; "unknown" where no cause stands out, "temporary"
+of those that are over and recovered."""
 
 UNKNOWN_ODDS = 0.5
 """Log-odds of "unknown": a cause needs more than that to be named."""
@@ -100,8 +100,6 @@ RULES = (
     Rule("thinning", "elongation", 1.2, 1.6, 0.7, "shape of a stand", "форма выдела"),
     Rule("thinning", "gradual", 0.30, 0.10, 0.7, "at once", "сразу"),
     Rule("thinning", "area_ha", 1.0, 4.0, 0.5, "area of a stand", "площадь выдела"),
-    Rule("temporary", "recovered", 0.0, 1.0, 4.0, "green again within a year",
-         "восстановилось за год"),
     Rule("unknown", "nbr_drop", 0.06, 0.0, 3.0, "hardly any change in the bands",
          "в каналах почти нет изменений", only_for=True),
     Rule("unknown", "n_after", 3.0, 1.0, 1.5, "few clear scenes since", "мало ясных снимков после",
@@ -149,7 +147,7 @@ def features(
         index 10 swir22 − 9.8 swir16 + 2, Trigg & Flasse 2001), ``gradual`` (share of the NBR loss
         that came later than six weeks), ``broadleaf`` (nir08 before), ``rectangularity`` (area
         over that of the smallest rotated rectangle), ``elongation`` (its sides), ``area_ha``,
-        ``spread_days``, and 0 or 1 for ``winter``, ``hotspot``, ``storm``, ``recovered``;
+        ``spread_days``, and 0 or 1 for ``winter``, ``hotspot``, ``storm``;
         ``n_after``, the scenes seen since.
     """
     by_alert = dict(list(reflectance.groupby(level="alert_id")))
@@ -172,7 +170,6 @@ def features(
     table["winter"] = _over_winter(alerts)
     table["hotspot"] = _near_hotspot(alerts, hints.hotspots)
     table["storm"] = _in_storm(alerts, hints.storms)
-    table["recovered"] = 0.0
     return table
 
 
@@ -311,6 +308,7 @@ def _judged(known: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]
     for number, rule in enumerate(RULES):
         odds[:, CAUSES.index(rule.cause)] += spoken[:, number]
     odds[:, CAUSES.index("unknown")] += UNKNOWN_ODDS
+    odds[:, CAUSES.index("temporary")] = -np.inf
     share = np.exp(odds - odds.max(axis=1, keepdims=True, initial=0))
     share /= share.sum(axis=1, keepdims=True)
     best = share.argmax(axis=1)
@@ -355,8 +353,3 @@ def _words(cause: str, spoken: npt.NDArray[np.float64], language: str) -> list[s
     ]
     words = [str(getattr(RULES[number], language)) for _, number in sorted(loud)]
     return words or [NO_REASON[language]]
-
-
-def no_causes() -> dict[str, Any]:
-    """Dtypes of the columns that `attribute` adds."""
-    return {"cause": "str", "cause_prob": "float64", "reasons": "object", "reasons_ru": "object"}

@@ -57,7 +57,7 @@ def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Iden
         became several, the largest share keeps the id and the others are ``split`` from it.
     """
     before = no_alerts() if previous is None else previous
-    pairs = _same(found, before)
+    pairs = same(found, before)
     former = _partners(pairs)
     result = found.copy()
     old_ids = before["alert_id"].to_numpy(dtype=object)
@@ -81,7 +81,7 @@ def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Iden
     return Identified(result, events.drop_duplicates(["alert_id", "event"], ignore_index=True))
 
 
-def _same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
+def same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
     """Pairs (new, old) that may be the same alert, largest common area first."""
     new_shapes = found.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()
     old_shapes = before.to_crs(EQUAL_AREA_CRS).geometry.to_numpy()

@@ -5,7 +5,7 @@ not in blocks, and no seam can appear.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -26,7 +26,7 @@ NAMESPACE = uuid.UUID("6f9d3c4a-0c53-5f0e-9a3b-1c2f7f1d8e55")
 OPEN = (Status.LOW, Status.CONFIRMED, Status.WINTER_EARLY, Status.REARMED)
 """States of a pixel that belongs to an alert."""
 
-SURE = (Status.CONFIRMED, Status.REARMED)
+SURE = (Status.CONFIRMED, Status.REARMED, Status.FINISHED)
 """States of a confirmed change; one that has lasted a year is watched again, but is on record."""
 
 MAX_GAP_DAYS = 45
@@ -38,7 +38,11 @@ FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies")
 
 
 def changed_pixels(
-    found: Mapping[str, npt.NDArray[Any]], *, first_row: int, first_col: int
+    found: Mapping[str, npt.NDArray[Any]],
+    *,
+    first_row: int,
+    first_col: int,
+    states: Sequence[Status] = OPEN,
 ) -> pd.DataFrame:
     """Take the changed pixels out of what the monitor says of a block.
 
@@ -49,13 +53,15 @@ def changed_pixels(
         numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``.
     first_row, first_col
         Place of the block's first pixel in its grid.
+    states
+        Which pixels to take.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pixel in one of the states `OPEN`: ``row, col`` in the grid and the findings.
+        One row a pixel in one of the states: ``row, col`` in the grid and the findings.
     """
-    rows, cols = np.nonzero(np.isin(found["status"], [int(status) for status in OPEN]))
+    rows, cols = np.nonzero(np.isin(found["status"], [int(status) for status in states]))
     table = {name: found[name][rows, cols] for name in FINDINGS}
     return pd.DataFrame({"row": rows + first_row, "col": cols + first_col, **table})
 
