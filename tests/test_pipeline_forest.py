@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import geopandas as gpd
@@ -157,8 +159,27 @@ def test_three_runs_over_growing_time_equal_one_run_over_all(archive, whole, tmp
     assert report.results["days"] > 0
     run_json = json.loads((out / "run.json").read_text())
     assert run_json["results"]["events"].keys() <= {
-        "new", "grown", "promoted", "merged", "split", "closed",
+        "new", "grown", "promoted", "merged", "split", "closed", "reviewed",
     }  # fmt: skip
+
+
+def test_a_verdict_written_in_the_geopackage_is_honoured_and_survives(archive, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    judged = gpd.read_file(out / "alerts.geojson")["alert_id"][0]
+    with closing(sqlite3.connect(out / "lesniva.gpkg")) as edited, edited:
+        edited.execute(
+            "UPDATE verdicts SET verdict = 'false', reviewer = 'Иванова' WHERE alert_id = ?",
+            (judged,),
+        )
+    report = run(job_file(tmp_path, archive), out)
+    assert report.results["events"] == {"reviewed": 1}
+    told = gpd.read_file(out / "alerts.geojson").set_index("alert_id")["review_status"]
+    assert told[judged] == "false"
+    assert (told.drop(judged) == "unreviewed").all()
+    form = publish.read_table(out / "lesniva.gpkg", "verdicts").set_index("alert_id")
+    assert form.loc[judged, ["verdict", "reviewer"]].tolist() == ["false", "Иванова"]
+    assert run(job_file(tmp_path, archive), out).nothing_new
 
 
 def test_blocks_leave_no_seam(archive, whole, tmp_path):

@@ -17,6 +17,7 @@ stands beside or above it (import-linter holds it to that)::
     indices             NDVI, NBR, NDMI …: formula, bands and reference of each
     composites          one value a pixel and period
     change              history model, scene correction, detectors, monitor state
+    assess              a sample to interpret, and what it says of the alerts' accuracy
     alerts              changed pixels → polygons with an identity that lasts, and their cause
     zonal               exact sums over districts
     weather             daily weather of districts: read, checked, completed

@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 aoi_app = typer.Typer(no_args_is_help=True, help="Area files.")
 app.add_typer(aoi_app, name="aoi")
+assess_app = typer.Typer(no_args_is_help=True, help="Accuracy of forest alerts.")
+app.add_typer(assess_app, name="assess")
 archive_app = typer.Typer(no_args_is_help=True, help="Local archives of scenes.")
 app.add_typer(archive_app, name="archive")
 yields_app = typer.Typer(no_args_is_help=True, help="Yield statistics.")
@@ -407,6 +409,39 @@ def yields_import(
     for line in found.lines():
         typer.echo(line)
     typer.echo(f"written: {out}, with the report of every series in {report}")
+
+
+@assess_app.command("design")
+def assess_design(
+    out: Annotated[Path, typer.Argument(help="Output folder of a forest job.")],
+    sample: Annotated[Path, typer.Option(help="GeoPackage to write.")] = Path("sample.gpkg"),
+    standard_error: Annotated[
+        float, typer.Option(min=0.001, max=0.2, help="Wanted for the overall accuracy.")
+    ] = 0.01,
+    least: Annotated[int, typer.Option(min=2, help="Fewest units in a stratum.")] = 75,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same units.")] = 1,
+) -> None:
+    """Draw a stratified random sample over the results, to be interpreted in QGIS."""
+    from lesniva import pipeline
+
+    drawn = pipeline.design(out, sample, standard_error=standard_error, least=least, seed=seed)
+    for line in drawn:
+        typer.echo(line)
+
+
+@assess_app.command("evaluate")
+def assess_evaluate(
+    sample: Annotated[Path, typer.Argument(help="The interpreted GeoPackage.")],
+    events: Annotated[
+        Path | None, typer.Option(help="Polygons of known changes: share found by size.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder, with --events.")] = None,
+) -> None:
+    """Accuracies, areas with confidence intervals and delays from an interpreted sample."""
+    from lesniva import pipeline
+
+    for line in pipeline.evaluate(sample, events=events, out=out):
+        typer.echo(line)
 
 
 def _tell(report: Any, *, as_json: bool) -> None:

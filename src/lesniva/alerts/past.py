@@ -42,26 +42,24 @@ def past(
         (one of `OUTCOMES`) and ``into``, the alert it is part of now. A temporary change that came
         and went between two runs was never an open alert; it is added with the cause "temporary".
     """
+    closed_on = pd.Timestamp(today)
+    temporary = {"outcome": "temporary", "into": None, "cause": "temporary", "cause_prob": 1.0}
     parts = [] if known is None else [known]
     if former is not None:
         over = events[events["event"].isin(["closed", "merged"])].set_index("alert_id")
-        gone = former[former["alert_id"].isin(over.index)].copy()
-        was_sure = gone["status"].to_numpy() == "confirmed"
-        event = over["event"].reindex(gone["alert_id"]).to_numpy(dtype=object)
-        gone["outcome"] = np.where(
-            event == "merged", "merged", np.where(was_sure, "temporary", "withdrawn")
-        )
+        gone = former[former["alert_id"].isin(over.index)].assign(closed_on=closed_on)
+        merged = over["event"].reindex(gone["alert_id"]).to_numpy() == "merged"
+        recovered = ~merged & (gone["status"].to_numpy() == "confirmed")
         gone["into"] = over["into"].reindex(gone["alert_id"]).to_numpy(dtype=object)
-        parts.append(gone.assign(closed_on=pd.Timestamp(today)))
-    so_far = gpd.GeoDataFrame(pd.concat(parts), crs="EPSG:4326") if parts else None
-    unseen = finished
-    if so_far is not None and len(so_far) and len(finished):
-        unseen = finished.iloc[
-            sorted(set(range(len(finished))) - set(same(finished, so_far)["new"]))
+        parts += [
+            gone[merged].assign(outcome="merged"),
+            gone[recovered].assign(**temporary),
+            gone[~merged & ~recovered].assign(outcome="withdrawn"),
         ]
-    parts.append(unseen.assign(outcome="temporary", into=None, closed_on=pd.Timestamp(today)))
+    if parts and len(finished):
+        so_far = gpd.GeoDataFrame(pd.concat(parts), crs="EPSG:4326")
+        known_already = set(same(finished, so_far)["new"])
+        finished = finished.iloc[sorted(set(range(len(finished))) - known_already)]
+    parts.append(finished.assign(**temporary, closed_on=closed_on))
     table = gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs="EPSG:4326")
-    temporary = table["outcome"] == "temporary"
-    table.loc[temporary, "cause"] = "temporary"
-    table.loc[temporary, "cause_prob"] = 1.0
     return table.drop_duplicates("alert_id", keep="first", ignore_index=True)

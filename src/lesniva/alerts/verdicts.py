@@ -155,7 +155,8 @@ def doubted(pixels: pd.DataFrame, geobox: GeoBox, verdicts: gpd.GeoDataFrame, *,
     sure = pixels["status"].isin([int(Status.CONFIRMED), int(Status.WINTER_EARLY)]).to_numpy()
     result = pixels.copy()
     result.loc[doubtful & sure & (odds < DOUBT * _odds(confirmed)), "status"] = int(Status.LOW)
-    return result[~(doubtful & (odds < DOUBT * _odds(low)))].reset_index(drop=True)
+    kept = pd.DataFrame(result[~(doubtful & (odds < DOUBT * _odds(low)))])
+    return kept.reset_index(drop=True)
 
 
 def _odds(probability: float) -> float:
@@ -175,13 +176,16 @@ def reviewed(alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame) -> gpd.GeoDat
     result = alerts.copy()
     verdict = said["verdict"].reindex(result["alert_id"])
     result["review_status"] = verdict.fillna(UNREVIEWED).to_numpy(dtype=object)
-    cause = said["true_cause"].reindex(result["alert_id"]).to_numpy(dtype=object)
-    for place, name in enumerate(cause):
-        if isinstance(name, str) and name in CAUSES:
-            row = result.index[place]
-            result.loc[row, ["cause", "cause_prob"]] = [name, 1.0]
-            result.at[row, "reasons"] = ["named by a reviewer"]
-            result.at[row, "reasons_ru"] = ["указана проверяющим"]
+    cause = said["true_cause"].reindex(result["alert_id"])
+    named = cause.isin(CAUSES).to_numpy()
+    words = {"reasons": ["named by a reviewer"], "reasons_ru": ["указана проверяющим"]}
+    result.loc[named, "cause"] = cause[named].to_numpy()
+    result.loc[named, "cause_prob"] = 1.0
+    for column, reason in words.items():
+        result[column] = [
+            reason if by_reviewer else found
+            for by_reviewer, found in zip(named, result[column], strict=True)
+        ]
     return result
 
 

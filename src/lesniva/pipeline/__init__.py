@@ -10,13 +10,15 @@
 `lesniva.tasks`. `place` finds area, blocks and scenes,
 `meteo` the weather, `outlook` judges and forecasts a crop on a day, `statistics` imports yield
 tables, `running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came
-out, `planning` says beforehand what a run would do, and `upkeep` how a job stands between its runs.
+out, `planning` says beforehand what a run would do, `upkeep` how a job stands between its runs, and
+`assessing` how right its alerts are.
 """
 
 from pathlib import Path
 
 from lesniva import execution
 from lesniva.config import AnyPipeline, FieldsPipeline, ForestPipeline, HarvestPipeline
+from lesniva.pipeline.assessing import design, evaluate
 from lesniva.pipeline.composite import composite
 from lesniva.pipeline.fields import survey_fields
 from lesniva.pipeline.forest import deliver, monitor_forest
@@ -31,7 +33,9 @@ __all__ = [
     "Statistics",
     "check",
     "composite",
+    "design",
     "doctor",
+    "evaluate",
     "forecast_harvest",
     "import_yields",
     "monitor_forest",

@@ -15,6 +15,7 @@ import shapely
 from lesniva import (
     alerts,
     aoi,
+    change,
     cube,
     execution,
     indices,
@@ -24,7 +25,8 @@ from lesniva import (
     publish,
     tasks,
 )
-from lesniva.config import ForestPipeline
+from lesniva.config import ForestPipeline, Pipeline
+from lesniva.conventions import Status
 from lesniva.errors import NoDataError
 from lesniva.pipeline import completeness
 from lesniva.pipeline.composite import latest_ndvi, put_composite
@@ -70,17 +72,22 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             report.nothing_new = True
             return report
         findings = _findings(report, run_tasks, place, book)
+        today = days[-1].date
         with stage(report, "alerts"):
-            found = _alerts(job, place, book, findings)
+            review = _review(book, report, out, today)
+            found = _alerts(job, place, book, findings, review)
         table = told(layers, report, run_tasks, place, days, found.alerts)
-        found = replace(found, alerts=table)
+        found = replace(found, alerts=alerts.reviewed(table, review.verdicts))
+        with stage(report, "alerts"):
+            over = _past(job, place, book, findings, found, today)
         ndvi = latest_ndvi(report, run_tasks, place, days)
         close_ups = look_closely(job, report, run_tasks, place, book, watching, days, found.alerts)
         with stage(report, "publish"):
             done = _completeness(report, place, book, days)
-            _publish(Shelf(job, report, place, days), findings, found, ndvi, close_ups, done)
+            shelf = Shelf(job, report, place, days)
+            _publish(shelf, findings, found, over, review, ndvi, close_ups, done)
         _put_message(job, report, found)
-        _remember(book, report.run_id, found, _asked(job))
+        _remember(book, report.run_id, found, over, review, _asked(job))
     return report
 
 
@@ -280,44 +287,107 @@ def _of_grid(
                 yield *place.offset(block), {name: saved[name] for name in names}
 
 
+def _review(book: ledger.Ledger, report: Report, out: Path, today: np.datetime64) -> alerts.Review:
+    """Read what reviewers wrote into the GeoPackage since the last run."""
+    edited = publish.read_table(out / "lesniva.gpkg", "verdicts")
+    review = alerts.review(edited, _former(book, "verdicts"), _former(book, "alerts"))
+    report.faults |= review.faults
+    return replace(review, verdicts=alerts.dated(review.verdicts, today))
+
+
 def _alerts(
-    job: ForestPipeline, place: Place, book: ledger.Ledger, findings: Mapping[str, Path]
+    job: ForestPipeline,
+    place: Place,
+    book: ledger.Ledger,
+    findings: Mapping[str, Path],
+    review: alerts.Review,
 ) -> alerts.Identified:
     """Alerts of the whole area with their lasting ids, and what became of the former ones."""
+    options = change.PROFILES[job.monitor.profile]
+    found = _polygons(job, place, findings, alerts.OPEN, review.verdicts, options)
+    identified = alerts.identify(found, _former(book, "alerts"))
+    open_now = tuple(name for name in review.new if name in set(identified.alerts["alert_id"]))
+    events = [identified.events, alerts.review_events(open_now)]
+    return replace(identified, events=pd.concat(events, ignore_index=True))
+
+
+def _polygons(
+    job: ForestPipeline,
+    place: Place,
+    findings: Mapping[str, Path],
+    states: Sequence[Status],
+    verdicts: gpd.GeoDataFrame,
+    options: change.Options,
+) -> gpd.GeoDataFrame:
+    """Polygons of the pixels in some states, with their districts."""
     parts = []
     for grid in place.grids:
         pixels = [
-            alerts.changed_pixels(found, first_row=row, first_col=col)
+            alerts.changed_pixels(found, first_row=row, first_col=col, states=states)
             for row, col, found in _of_grid(place, grid, findings, alerts.FINDINGS)
         ]
         if pixels:
-            table = pd.concat(pixels, ignore_index=True)
+            table = alerts.doubted(
+                pd.concat(pixels, ignore_index=True),
+                grid.geobox,
+                verdicts,
+                low=options.low,
+                confirmed=options.confirmed,
+            )
             parts.append(
                 alerts.alerts(table, grid.id, grid.geobox, min_area_ha=job.alerts.min_area_ha)
             )
     found = gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs="EPSG:4326")
-    return alerts.identify(alerts.with_district(found, place.districts), _former(book, "alerts"))
+    return alerts.with_district(found, place.districts)
+
+
+def _past(
+    job: ForestPipeline,
+    place: Place,
+    book: ledger.Ledger,
+    findings: Mapping[str, Path],
+    found: alerts.Identified,
+    today: np.datetime64,
+) -> gpd.GeoDataFrame:
+    """Alerts that are over."""
+    options = change.PROFILES[job.monitor.profile]
+    nobody = found.alerts.iloc[:0].assign(verdict=None, reviewed_on=pd.NaT)
+    finished = _polygons(job, place, findings, [Status.FINISHED], nobody, options)
+    return alerts.past(
+        _former(book, "history"), _former(book, "alerts"), found.events, finished, today=today
+    )
 
 
 def _former(book: ledger.Ledger, what: str) -> gpd.GeoDataFrame | None:
-    """Alerts or events that the last whole run left, None before the first."""
+    """Read a table that the last whole run left (`TABLES`), None before the first."""
     record = ledger.last_run(book)
-    if record is None:
+    if record is None or what not in record:
         return None
-    read = gpd.read_parquet if what == "alerts" else pd.read_parquet
+    read = pd.read_parquet if what == "events" else gpd.read_parquet
     return read(book.folder / record[what])
 
 
-def _remember(book: ledger.Ledger, run_id: str, found: alerts.Identified, settings: str) -> None:
-    """Commit the run, with the alerts and events that the next one starts from."""
+TABLES = ("alerts", "events", "verdicts", "history")
+"""What the next run starts from, a Parquet file each."""
+
+
+def _remember(
+    book: ledger.Ledger,
+    run_id: str,
+    found: alerts.Identified,
+    over: gpd.GeoDataFrame,
+    review: alerts.Review,
+    settings: str,
+) -> None:
+    """Commit the run, with the tables that the next one starts from."""
     before = _former(book, "events")
     events = found.events.assign(run_id=run_id)
-    history = events if before is None else pd.concat([before, events], ignore_index=True)
-    record = {"alerts": f"alerts-{run_id}.parquet", "events": f"events-{run_id}.parquet"}
-    with whole_file(book.folder / record["alerts"]) as temporary:
-        found.alerts.to_parquet(temporary)
-    with whole_file(book.folder / record["events"]) as temporary:
-        history.to_parquet(temporary)
+    told_so_far = events if before is None else pd.concat([before, events], ignore_index=True)
+    tables = dict(zip(TABLES, (found.alerts, told_so_far, review.verdicts, over), strict=True))
+    record = {what: f"{what}-{run_id}.parquet" for what in TABLES}
+    for what, table in tables.items():
+        with whole_file(book.folder / record[what]) as temporary:
+            table.to_parquet(temporary)
     ledger.finish(book, run_id=run_id, record={**record, "settings": settings})
     needed = {run.record.get(what) for run in ledger.tidy(book) for what in record}
     for what in record:
@@ -334,6 +404,12 @@ def _is_published(job: ForestPipeline, book: ledger.Ledger, out: Path) -> bool:
         and ledger.is_whole(book)
         and not publish.verify(out)
     )
+
+
+def _units(job: Pipeline) -> list[str]:
+    """Columns that the summary counts by: the district, and the last layer of units."""
+    layers = job.alerts.units if isinstance(job, ForestPipeline) else []
+    return ["adm_id", *(f"{unit.name}_id" for unit in layers[-1:])]
 
 
 def _asked(job: ForestPipeline) -> str:
@@ -368,6 +444,8 @@ def _publish(
     shelf: Shelf,
     findings: Mapping[str, Path],
     found: alerts.Identified,
+    over: gpd.GeoDataFrame,
+    review: alerts.Review,
     ndvi: dict[str, Path],
     close_ups: Mapping[str, publish.CloseUp],
     done: Mapping[str, pd.DataFrame],
@@ -385,10 +463,15 @@ def _publish(
     table = found.alerts.sort_values(["date_max", "alert_id"], ignore_index=True)
     put_tables(
         shelf,
-        {"alerts": table},
+        {"alerts": table, "alert_history": over},
         key="alert_id",
-        tables=done,
-        styles={"alerts": publish.alerts_style()},
+        tables={**done, "summary": alerts.summary(table, _units(shelf.job))},
+        styles={
+            "alerts": publish.alerts_style(),
+            "alert_history": publish.alerts_style(by="cause"),
+            "verdicts": publish.verdicts_style(),
+        },
+        forms={"verdicts": alerts.review_table(table, review.verdicts)},
     )
     publish.forest_map(
         report.folder / "forest.png",
@@ -404,7 +487,7 @@ def _publish(
         credit=shelf.credit,
     )
     _report(shelf, table, close_ups)
-    confirmed = table[table["status"] == "confirmed"]
+    confirmed = table[(table["status"] == "confirmed") & (table["review_status"] != "false")]
     events = {str(event): int(n) for event, n in found.events["event"].value_counts().items()}
     report.results |= {
         "alerts": len(table),

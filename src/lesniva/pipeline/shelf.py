@@ -176,6 +176,7 @@ def put_tables(
     key: str,
     tables: Mapping[str, pd.DataFrame],
     styles: Mapping[str, str],
+    forms: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write features as GeoJSON, CSV and GeoParquet, and all with the districts as GeoPackage.
 
@@ -189,6 +190,8 @@ def put_tables(
         Name → table, for CSV and GeoPackage.
     styles
         Name of a layer → QML.
+    forms
+        Name → table that people fill in, for the GeoPackage alone.
     """
     folder, area = shelf.report.folder, shelf.place.area
     about = {"attribution": shelf.credit, "districts_are_approximate": area.approximate}
@@ -207,6 +210,7 @@ def put_tables(
             **layers,
             "districts": shelf.place.districts,
             **tables,
+            **(forms or {}),
             "runs": _runs(shelf),
             "scenes": pd.DataFrame(_scenes(shelf)),
         },

@@ -24,6 +24,7 @@ from lesniva.publish.qgis import (
     alerts_style,
     districts_style,
     forecast_style,
+    sample_style,
     verdicts_style,
     write_style,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "harvest_map",
     "publish_folder",
     "read_table",
+    "sample_style",
     "season_chart",
     "upsert",
     "verdicts_style",

@@ -182,7 +182,24 @@ def forecast_style(
 def verdicts_style(*, language: Language = "ru") -> str:
     """QML of the verdict table: a form in which the verdict is chosen from a list."""
     root = _root("Fields|Forms")
-    _fields(root, {"verdict": VERDICTS}, language)
+    _fields(root, {"verdict": VERDICTS, "true_cause": ALERT_CAUSE}, language)
+    return _document(root)
+
+
+SAMPLE_REFERENCE = (
+    Category("change", "change", "изменение", "#d7191c"),
+    Category("stable", "no change", "без изменений", "#1a9850"),
+    Category("unknown", "cannot tell", "не определить", "#969696"),
+)
+"""What an interpreter may say of a sample unit."""
+
+
+def sample_style(*, language: Language = "ru") -> str:
+    """QML of sample units to interpret: outlines, and a form with lists to choose from."""
+    root = _root("Symbology|Fields|Forms")
+    renderer = _renderer(root, "singleSymbol")
+    _fill(ET.SubElement(renderer, "symbols"), 0, fill="#00000000", line="#ff00ff", width=0.6)
+    _fields(root, {"reference": SAMPLE_REFERENCE, "cause": ALERT_CAUSE}, language)
     return _document(root)
 
 
