@@ -55,6 +55,7 @@ def test_a_verdict_keeps_the_outline_of_its_alert_when_the_alert_is_gone():
     assert again.verdicts["alert_id"].tolist() == ["a"]
     assert again.verdicts.geometry.geom_equals(first.verdicts.geometry).all()
     assert (first.new, again.new) == (("a",), ())
+    assert (first.changed, again.changed) == (True, False)
 
 
 def test_a_verdict_can_be_changed_and_taken_back_in_the_table():
@@ -63,7 +64,9 @@ def test_a_verdict_can_be_changed_and_taken_back_in_the_table():
     changed = alerts.review(written(a="confirmed"), first.verdicts, known)
     assert changed.verdicts["verdict"].tolist() == ["confirmed"]
     assert changed.new == ("a",)
-    assert len(alerts.review(written(a=None), first.verdicts, known).verdicts) == 0
+    taken_back = alerts.review(written(a=None), first.verdicts, known)
+    assert len(taken_back.verdicts) == 0
+    assert (taken_back.new, taken_back.changed) == ((), True)
 
 
 def test_without_a_geopackage_the_stored_verdicts_count():

@@ -123,16 +123,18 @@ class Status(IntEnum):
 
 
 class Coverage(IntEnum):
-    """Whether a pixel was seen in a run, and if not, why."""
+    """Whether a pixel was seen clear lately, and if not, why; from 250 on as in `Status`."""
 
     CLEAR = 0
     CLOUD = 1
     SHADOW = 2
     SNOW = 3
     SCENE_REJECTED = 4
-    OUT_OF_SEASON = 5
     NO_ACQUISITION = 6
-    NOT_WATCHED = 250
+    NOT_FOREST = 250
+    TOO_FEW_OBSERVATIONS = 251
+    UNSTABLE_HISTORY = 252
+    NEVER_CLEAR = 253
     NO_DATA = 255
 
 

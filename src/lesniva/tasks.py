@@ -23,7 +23,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import find_objects
 
 from lesniva import alerts, aoi, change, composites, cube, indices, ledger, masks, zonal
-from lesniva.conventions import NODATA_INT16, Scl, Status
+from lesniva.conventions import NODATA_INT16, Coverage, Scl, Status, from_day_number
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
 
@@ -363,6 +363,59 @@ def _count_of_history(state: xr.Dataset) -> npt.NDArray[np.float32]:
     outside = inside["status"].isin([int(Status.NOT_FOREST), int(Status.NO_DATA)])
     counts: npt.NDArray[np.float32] = inside["n_history"].astype(np.float32).where(~outside).values
     return counts
+
+
+WHY_NOT_CLEAR = {
+    Coverage.CLOUD: (Scl.CLOUD_MEDIUM, Scl.CLOUD_HIGH, Scl.THIN_CIRRUS),
+    Coverage.SHADOW: (Scl.CLOUD_SHADOW, Scl.DARK_AREA),
+    Coverage.SNOW: (Scl.SNOW_OR_ICE,),
+}
+"""Reasons why a pixel is not clear, by what the scene classification says."""
+
+
+def coverage_block(
+    *,
+    block: aoi.Block,
+    days: Sequence[cube.SolarDay],
+    findings: Path,
+    since: np.datetime64,
+    how: Observing,
+    out: Path,
+) -> BlockReport:
+    """Say of each pixel whether it was seen clear lately, and if not, why: a ``.npy`` file.
+
+    Parameters
+    ----------
+    days
+        Solar days from `since` on.
+    findings
+        File of `findings_block`.
+    since
+        First day that counts as lately.
+    out
+        (y, x) uint8 `Coverage`. Where several scenes reach a pixel that was never clear, the last
+        one gives the reason; one that the masks let pass was rejected as a whole.
+    """
+    with np.load(findings) as saved:
+        status, last = saved["status"], from_day_number(saved["last_observed"])
+    covered = np.full(status.shape, Coverage.NO_ACQUISITION, dtype=np.uint8)
+    unreadable: dict[str, str] = {}
+    for day in days:
+        try:
+            scl = cube.read_day(day, block.geobox, ("scl",), access=how.access)["scl"]
+        except UnreadableSceneError as error:
+            unreadable |= dict.fromkeys(day.ids, str(error))
+            continue
+        reason = np.full(scl.shape, Coverage.SCENE_REJECTED, dtype=np.uint8)
+        for why, classes in WHY_NOT_CLEAR.items():
+            reason[np.isin(scl, [int(each) for each in classes])] = why
+        np.copyto(covered, reason, where=scl != Scl.NO_DATA)
+    covered[last >= since] = Coverage.CLEAR
+    unwatched = status >= Status.NOT_FOREST
+    covered[unwatched] = status[unwatched]
+    out = out.with_suffix(f".partial{out.suffix}") if unreadable else out
+    _save(out, covered)
+    return BlockReport(max(len(days), 1), unreadable, {"coverage": out})
 
 
 def spectra_block(

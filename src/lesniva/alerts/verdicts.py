@@ -38,6 +38,8 @@ class Review:
     """``alert_id``, `FILLED`, and the outline of the alert when it was judged, EPSG:4326."""
     new: tuple[str, ...]
     """Alerts whose verdict is another than in the last run."""
+    changed: bool
+    """Whether any verdict or cause was added, changed or taken back since the last run."""
     faults: dict[str, str]
     """Rows that say nothing: alert → why."""
 
@@ -65,7 +67,7 @@ def review(
     """
     before = _nothing() if stored is None else stored
     if edited is None:
-        return Review(before, (), {})
+        return Review(before, (), False, {})
     rows = edited.reindex(columns=["alert_id", *FILLED])
     rows = rows[rows["verdict"].notna() & (rows["verdict"] != "")]
     faults = {
@@ -95,13 +97,17 @@ def review(
         crs="EPSG:4326",
     )
     verdicts["reviewed_on"] = pd.to_datetime(verdicts["reviewed_on"]).astype("datetime64[ns]")
-    said = dict(zip(before["alert_id"], before["verdict"], strict=True))
-    new = tuple(
-        name
-        for name, verdict in zip(verdicts["alert_id"], verdicts["verdict"], strict=True)
-        if said.get(name) != verdict
-    )
-    return Review(verdicts, new, faults)
+    said, now = _said(before), _said(verdicts)
+    new = tuple(name for name in now if said.get(name, ("",))[0] != now[name][0])
+    return Review(verdicts, new, said != now, faults)
+
+
+def _said(verdicts: gpd.GeoDataFrame) -> dict[str, tuple[str, str | None]]:
+    """Verdict and cause by alert."""
+    return {
+        row.alert_id: (row.verdict, row.true_cause if isinstance(row.true_cause, str) else None)
+        for row in verdicts.itertuples()
+    }
 
 
 def _nothing() -> gpd.GeoDataFrame:

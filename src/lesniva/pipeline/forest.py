@@ -26,12 +26,12 @@ from lesniva import (
     tasks,
 )
 from lesniva.config import ForestPipeline, Pipeline
-from lesniva.conventions import Status
+from lesniva.conventions import Coverage, Status
 from lesniva.errors import NoDataError
 from lesniva.pipeline import completeness
 from lesniva.pipeline.composite import latest_ndvi, put_composite
 from lesniva.pipeline.paper import REPORT, about, look_closely, rasters
-from lesniva.pipeline.place import Place, find, observing
+from lesniva.pipeline.place import Place, days_over, find, observing
 from lesniva.pipeline.running import STATE, Report, note, run_cached, running, settings, stage
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
 from lesniva.pipeline.telling import layer_files, read_layers, told
@@ -68,24 +68,25 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         book = ledger.begin(out / STATE, identity=_identity(job, place, watching))
         learned = _learn_history(report, run_tasks, place, book, watching, days)
         watched = _watch(report, run_tasks, place, book, watching, days)
-        if not (learned or watched) and _is_published(job, book, out):
+        review = _review(book, report, out, days[-1].date)
+        if not (learned or watched or review.changed) and _is_published(job, book, out):
             report.nothing_new = True
             return report
         findings = _findings(report, run_tasks, place, book)
         today = days[-1].date
         with stage(report, "alerts"):
-            review = _review(book, report, out, today)
             found = _alerts(job, place, book, findings, review)
         table = told(layers, report, run_tasks, place, days, found.alerts)
         found = replace(found, alerts=alerts.reviewed(table, review.verdicts))
         with stage(report, "alerts"):
             over = _past(job, place, book, findings, found, today)
+        covered = _coverage(report, run_tasks, place, watching, days, findings)
         ndvi = latest_ndvi(report, run_tasks, place, days)
         close_ups = look_closely(job, report, run_tasks, place, book, watching, days, found.alerts)
         with stage(report, "publish"):
             done = _completeness(report, place, book, days)
             shelf = Shelf(job, report, place, days)
-            _publish(shelf, findings, found, over, review, ndvi, close_ups, done)
+            _publish(shelf, findings, found, over, review, ndvi, covered, close_ups, done)
         _put_message(job, report, found)
         _remember(book, report.run_id, found, over, review, _asked(job))
     return report
@@ -277,6 +278,46 @@ def _findings(
     return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
 
 
+LATELY = np.timedelta64(30, "D")
+"""Time up to the last scene that the layer of coverage looks at."""
+
+
+def _coverage(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+    findings: Mapping[str, Path],
+) -> dict[str, Path]:
+    """Write whether each pixel was seen lately and if not, why; add the share to the report."""
+    since = days[-1].date - LATELY
+    recent = [day for day in days if day.date >= since]
+    work = {
+        block.key: {
+            "block": block,
+            "days": days_over(block, recent),
+            "findings": findings[block.key],
+            "since": since,
+            "how": watching.how,
+        }
+        for block in place.blocks
+        if block.key in findings
+    }
+    made = run_cached(report, run_tasks, tasks.coverage_block, work, "coverage", ".npy")
+    counts = np.zeros(256, dtype=np.int64)
+    for path in made.values():
+        counts += np.bincount(np.load(path).ravel(), minlength=256)
+    seen, forest = counts[Coverage.CLEAR], counts[: Coverage.NOT_FOREST].sum()
+    if forest:
+        report.results["clear_share_30_days"] = round(float(seen / forest), 4)
+        report.words.append(
+            f"{100 * seen / forest:.0f} % of the watched forest had a clear observation in the "
+            f"{LATELY.astype(int)} days up to {days[-1].date}"
+        )
+    return made
+
+
 def _of_grid(
     place: Place, grid: aoi.Grid, findings: Mapping[str, Path], names: Sequence[str]
 ) -> Iterator[tuple[int, int, dict[str, npt.NDArray[Any]]]]:
@@ -447,6 +488,7 @@ def _publish(
     over: gpd.GeoDataFrame,
     review: alerts.Review,
     ndvi: dict[str, Path],
+    covered: dict[str, Path],
     close_ups: Mapping[str, publish.CloseUp],
     done: Mapping[str, pd.DataFrame],
 ) -> None:
@@ -459,6 +501,12 @@ def _publish(
                 for row, col, found_here in _of_grid(place, grid, findings, [variable])
             )
             put_raster(shelf, grid, name, layer, blocks)
+        blocks = (
+            (*place.offset(block), np.load(covered[block.key]))
+            for block in place.blocks
+            if block.grid_id == grid.id and block.key in covered
+        )
+        put_raster(shelf, grid, "coverage", publish.LAYERS["coverage"], blocks)
         put_composite(shelf, grid, "ndvi", ndvi)
     table = found.alerts.sort_values(["date_max", "alert_id"], ignore_index=True)
     put_tables(

@@ -189,9 +189,10 @@ N_OBS = Layer(
 
 COVERAGE = Layer(
     name="coverage",
-    title_en="Coverage of the last run",
-    title_ru="Обеспеченность последнего прогона",
-    description="Whether the pixel was seen in the last run, and if not, why",
+    title_en="Coverage of the last 30 days",
+    title_ru="Обеспеченность за последние 30 дней",
+    description="Whether the pixel was seen clear in the 30 days up to the last scene, "
+    "and if not, why",
     kind="classes",
     dtype="uint8",
     nodata=NODATA_UINT8,
@@ -201,9 +202,15 @@ COVERAGE = Layer(
         LayerClass(Coverage.SHADOW, "cloud shadow", "тень облака", "#737373"),
         LayerClass(Coverage.SNOW, "snow", "снег", "#c6dbef"),
         LayerClass(Coverage.SCENE_REJECTED, "scene rejected", "снимок забракован", "#fdae61"),
-        LayerClass(Coverage.OUT_OF_SEASON, "out of season", "вне сезона", "#dfc27d"),
         LayerClass(Coverage.NO_ACQUISITION, "no acquisition", "нет съёмки", "#525252"),
-        LayerClass(Coverage.NOT_WATCHED, "not watched", "не наблюдается", "#f7f7f7"),
+        LayerClass(Coverage.NOT_FOREST, "not forest", "не лес", "#f7f7f7"),
+        LayerClass(
+            Coverage.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#e7d4e8"
+        ),
+        LayerClass(
+            Coverage.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#c2a5cf"
+        ),
+        LayerClass(Coverage.NEVER_CLEAR, "never clear", "ни разу не видно", "#9970ab"),
     ),
 )
 
