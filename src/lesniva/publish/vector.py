@@ -181,9 +181,14 @@ def read_table(path: Path, layer: str) -> pd.DataFrame | None:
     with path.open("rb") as file:
         if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
             raise InputError(f"{path} is no GeoPackage; restore it, or remove it to start anew")
-    if layer not in pyogrio.list_layers(path)[:, 0]:
-        return None
-    table: pd.DataFrame = pyogrio.read_dataframe(path, layer=layer)
+    # GDAL would leave an .aux.xml beside a file that it has only read
+    pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": False})
+    try:
+        if layer not in pyogrio.list_layers(path)[:, 0]:
+            return None
+        table: pd.DataFrame = pyogrio.read_dataframe(path, layer=layer)
+    finally:
+        pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": None})
     return table
 
 
