@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lesniva import aoi, change, cube, indices, sources
+from lesniva import aoi, change, cube, indices, masks, sources
 from lesniva.conventions import Status, from_day_number
 
 # the folder in which `make demo` ran
@@ -146,7 +146,9 @@ bottom.set(ylabel="probability", ylim=(-0.05, 1.05));
 # second index may have borne witness. So its dates may differ from ours by an observation or two.
 
 # %%
-changed = end["status"].isin([int(Status.LOW), int(Status.CONFIRMED), int(Status.REARMED)])
+# fields and meadows change every year; only forest is watched
+forest = masks.forest(ARCHIVE / "forest_cover.tif", grid.geobox, min_cover=30)
+changed = forest & end["status"].isin([int(Status.LOW), int(Status.CONFIRMED), int(Status.REARMED)])
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 before = nbr.sel(time=slice(None, str(alert["date_min"])[:10])).isel(time=slice(-12, None)).median("time")
 after = nbr.sel(time=slice(str(alert["date_max"])[:10], None)).isel(time=slice(0, 12)).median("time")

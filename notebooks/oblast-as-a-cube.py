@@ -16,7 +16,8 @@
 # How green is the oblast this June, district by district, and how much of it has been seen at all?
 # We go from an area file and a catalog of scenes to a labelled cube, and from there to a map.
 #
-# Run `make demo` first: it writes the archive that is read here. **The scenes are synthetic.**
+# Run `make demo` first: it writes the archive that is read here. **The scenes are synthetic**, and they
+# cover a square in the middle of the oblast.
 
 # %%
 import datetime as dt
@@ -79,8 +80,8 @@ seen = clear.mean(("y", "x")).to_series()
 last = ndvi.sel(time=slice(f"{season}-06-01", None)).median("time")
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 last.plot(ax=left, cmap="YlGn", vmin=0.1, vmax=0.9)
-left.set(title=f"NDVI, June {season} (median)", aspect="equal", xticks=[], yticks=[], xlabel="", ylabel="")
 area.districts.to_crs(str(grid.geobox.crs)).boundary.plot(ax=left, color="black", lw=0.5)
+left.set(title=f"NDVI, June {season} (median)", aspect="equal", xticks=[], yticks=[], xlabel="", ylabel="")
 right.bar(seen.index, 100 * seen, width=2, color="#2f8534")
 right.set(title="Clear pixels in the box of the oblast, %", ylim=(0, 100))
 right.tick_params(axis="x", rotation=45)

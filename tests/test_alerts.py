@@ -1,6 +1,7 @@
 """Alerts: no seams, true hectares, and an identity that lasts from run to run."""
 
 import itertools
+import json
 import uuid
 from typing import Any
 
@@ -18,6 +19,7 @@ from shapely.geometry import MultiPolygon, box
 
 from lesniva import alerts
 from lesniva.conventions import Status, from_day_number, to_day_number
+from lesniva.publish import write_geojson
 from scenes import NORTH, WEST, grid
 
 SIZE = 24
@@ -189,6 +191,28 @@ def test_hectares_are_geodesic_within_half_a_percent(crs, north, west):
     for alert in found.itertuples():
         area, _ = geod.geometry_area_perimeter(alert.geometry)
         assert alert.area_ha == pytest.approx(abs(area) / 10_000, rel=0.005)
+
+
+def test_an_alert_across_the_antimeridian_is_cut_there_and_keeps_its_hectares(tmp_path):
+    # Chukotka: UTM zone 60 ends at 180°, and its grid goes on beyond
+    east, north = pyproj.Transformer.from_crs(4326, 32660, always_xy=True).transform(180, 66)
+    west = round(east / 20) * 20 - SIZE * 10
+    geobox = grid(SIZE, SIZE, 20, west=west, north=round(north / 20) * 20, crs="EPSG:32660")
+    changed = np.zeros((SIZE, SIZE))
+    changed[4:20, 4:20] = 1
+    found = alerts_of(state(changed), geobox)
+    (shape,) = found.geometry
+    assert shape.is_valid
+    sides = sorted(side for part in shape.geoms for side in part.bounds[::2])
+    assert sides == pytest.approx([-180, -180, 180, 180], abs=0.01)
+    assert {sides[0], sides[-1]} == {-180, 180}
+    area, _ = pyproj.Geod(ellps="WGS84").geometry_area_perimeter(shape)
+    assert found["area_ha"].item() == pytest.approx(16 * 16 * 0.04, rel=0.005)
+    assert found["area_ha"].item() == pytest.approx(abs(area) / 1e4, rel=0.005)
+    write_geojson(tmp_path / "a.geojson", found, id_column="alert_id", metadata={})
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert feature["geometry"]["type"] == "MultiPolygon"
+    assert alerts.identify(found, found).alerts["event"].tolist() == ["same"]
 
 
 def test_alert_lies_where_its_pixels_are():

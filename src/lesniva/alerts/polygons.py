@@ -144,8 +144,9 @@ def alerts(
         geometry=_outlines(pixels, group, geobox),
         crs=str(geobox.crs),
     )
-    table["area_ha"] = table.to_crs(EQUAL_AREA_CRS).area / 10_000
     table = table.to_crs("EPSG:4326")
+    table.geometry = [_cut_at_antimeridian(shape) for shape in table.geometry]
+    table["area_ha"] = table.to_crs(EQUAL_AREA_CRS).area / 10_000
     point = table.representative_point()
     table["lon"], table["lat"] = point.x.round(6), point.y.round(6)
     return table[table["area_ha"] >= 0.98 * min_area_ha].reset_index(drop=True)
@@ -223,3 +224,18 @@ def no_alerts() -> gpd.GeoDataFrame:
     }  # fmt: skip
     frame = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries([], crs="EPSG:4326"))
+
+
+def _cut_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
+    """Cut a shape that crosses 180° in two (RFC 7946, 3.1.9); else it would span the globe."""
+    west, _, east, _ = shape.bounds
+    if east - west <= 180:
+        return shape
+    # from 0 to 360 degrees it is in one piece
+    whole = shapely.transform(
+        shape, lambda at: np.where(at[:, :1] < 0, at + np.array([360, 0]), at)
+    )
+    here = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
+    beyond = shapely.intersection(whole, shapely.box(180, -90, 360, 90))
+    moved = shapely.transform(beyond, lambda at: at - np.array([360, 0]))
+    return shapely.MultiPolygon([*shapely.get_parts(here), *shapely.get_parts(moved)])
