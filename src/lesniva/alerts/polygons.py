@@ -228,7 +228,7 @@ def no_alerts() -> gpd.GeoDataFrame:
 
 def _cut_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
     """Cut a shape that crosses 180° in two (RFC 7946, 3.1.9); else it would span the globe."""
-    west, _, east, _ = shape.bounds
+    west, _, east, _ = shapely.bounds(shape)
     if east - west <= 180:
         return shape
     # from 0 to 360 degrees it is in one piece
