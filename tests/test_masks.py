@@ -122,6 +122,69 @@ def test_season_of_the_whole_year_has_every_day():
     assert masks.in_season(days, season=(366, 366)).sum() == 1  # 2024-12-31
 
 
+def seasons_of(**shares):
+    """Verdicts by date, from snow shares by date (None = nothing was seen of open land)."""
+    dates = np.array([name[1:].replace("_", "-") for name in shares], dtype="datetime64[D]")
+    share = np.array([np.nan if value is None else value for value in shares.values()])
+    return masks.snow_free_season(dates, share).tolist()
+
+
+def test_the_season_begins_ten_days_after_the_first_of_two_snow_free_scenes():
+    spring = {"d2022_03_20": 1.0, "d2022_04_02": 0.01, "d2022_04_10": 0.0, "d2022_04_12": 0.0}
+    assert seasons_of(**spring) == [False, False, False, True]
+    spring["d2022_04_05"] = spring.pop("d2022_04_10")
+    again = dict(sorted(spring.items()))
+    assert seasons_of(**again) == [False, False, False, True]
+
+
+def test_snow_that_comes_back_in_spring_costs_its_own_scene_only():
+    assert seasons_of(
+        d2022_04_01=0.0, d2022_04_06=0.0, d2022_04_16=0.0, d2022_04_20=0.4, d2022_04_22=0.0
+    ) == [False, False, True, False, True]
+
+
+def test_a_late_winter_keeps_the_calendar_from_beginning_the_season():
+    late = seasons_of(d2022_04_30=0.9, d2022_05_04=0.0, d2022_05_10=0.0, d2022_05_14=0.0)
+    assert late == [False, False, False, True]
+
+
+def test_the_first_snow_of_autumn_ends_the_season_and_a_green_november_goes_on():
+    early = seasons_of(d2022_09_30=0.0, d2022_10_08=0.2, d2022_10_12=0.0)
+    assert early == [True, False, False]
+    assert seasons_of(d2022_10_20=0.0, d2022_11_20=0.0, d2022_12_02=0.0) == [True, True, False]
+
+
+def test_without_open_land_the_calendar_tells_the_season():
+    nothing = seasons_of(
+        d2022_04_24=None, d2022_04_25=None, d2022_10_27=None, d2022_10_28=None, d2022_11_20=None
+    )
+    assert nothing == [False, True, True, False, False]
+
+
+@given(
+    gaps=st.lists(st.integers(1, 40), min_size=2, max_size=30),
+    snow=st.lists(st.sampled_from([0.0, 0.03, 0.5, np.nan]), min_size=30, max_size=30),
+)
+def test_no_later_scene_changes_what_is_said_of_one(gaps, snow):
+    dates = np.datetime64("2021-01-01") + np.cumsum(gaps)
+    share = np.array(snow[: len(dates)])
+    whole = masks.snow_free_season(dates, share)
+    half = len(dates) // 2
+    assert whole[:half].tolist() == masks.snow_free_season(dates[:half], share[:half]).tolist()
+    assert not whole[share >= masks.SNOW_FREE_SHARE].any()
+
+
+def test_snow_is_what_the_classification_says_and_what_is_white_and_absorbs_infrared():
+    one = lambda value, kind=np.int16: np.full((1, 1), value, kind)  # noqa: E731
+    white = {"green": one(6000), "red": one(6000), "swir16": one(800)}
+    assert masks.snow({"scl": one(4, np.uint8), **white}).item()
+    assert not masks.snow({"scl": one(9, np.uint8), **white}).item()
+    green = {"green": one(600), "red": one(400), "swir16": one(1500)}
+    assert not masks.snow({"scl": one(4, np.uint8), **green}).item()
+    assert masks.snow({"scl": one(11, np.uint8), **green}).item()
+    assert masks.snow({"scl": one(11, np.uint8)}).item()
+
+
 # ── The user's rasters ────────────────────────────────────────────────────────────────────────
 
 

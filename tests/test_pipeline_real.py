@@ -74,8 +74,8 @@ def test_clear_cuts_of_2019_and_2020_are_found_and_stable_forest_is_left_alone(r
         status = file.read(1, window=file.window(*bounds).round())
     flagged = np.isin(status, FOUND)
     assert status.shape == truth.shape
-    assert flagged[np.isin(truth, [2019, 2020])].mean() >= 0.85
-    assert flagged[truth == 1].mean() <= 0.10
+    assert flagged[np.isin(truth, [2019, 2020])].mean() >= 0.95
+    assert flagged[truth == 1].mean() <= 0.01
 
 
 @needs_romania

@@ -177,18 +177,20 @@ class MonitorSection(Section):
     history_end: dt.date
     """Last day of the stable history; what comes after is monitored."""
     index: Literal["auto", "nbr", "ndvi", "ndmi", "ndre"] = "auto"
-    """Index to watch; auto takes NBR, or NDMI or NDVI where the bands of the others are missing."""
+    """Index to watch; auto takes NBR or, where its bands are missing, NDVI. NDVI and NDMI bear
+    witness to each other where the bands of both are there: a change is what both see."""
     profile: Literal["early", "standard", "strict"] = "standard"
     """How sure an alert must be."""
-    season: tuple[Annotated[int, Field(ge=1, le=366)], Annotated[int, Field(ge=1, le=366)]] = (
-        115,
-        300,
-    )
-    """First and last day of the year that count: no snow, leaves out (25 April – 27 October)."""
+    season: (
+        tuple[Annotated[int, Field(ge=1, le=366)], Annotated[int, Field(ge=1, le=366)]] | None
+    ) = None
+    """First and last day of the year that count. When not given the scenes tell: the season begins
+    when snow has left the open land for ten days, and ends when it comes back in autumn; where no
+    open land is seen it lasts from 25 April (115) to 27 October (300)."""
 
     @model_validator(mode="after")
     def _season_in_order(self) -> Self:
-        first, last = self.season
+        first, last = self.season or (1, 366)
         if first > last:
             raise ValueError(f"season {first} – {last} ends before it begins: swap the days")
         return self

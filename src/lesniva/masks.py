@@ -145,6 +145,108 @@ def veiled(bands: Mapping[str, npt.NDArray[np.int16]]) -> npt.NDArray[np.bool_]:
     return out
 
 
+SNOW_BANDS = ("green", "red", "swir16")
+"""Bands that `snow` needs besides the classification."""
+
+SNOW_NDSI = 0.40
+SNOW_RED = round(0.20 * DN_PER_REFLECTANCE)
+"""Snow: NDSI above, and red above (Gascoin et al. 2019)."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _snow(scl: Any, green: Any, red: Any, swir16: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            g, r, s = green[row, col], red[row, col], swir16[row, col]
+            known = min(g, r, s) != NODATA_INT16
+            white = float(g) - s > SNOW_NDSI * (float(g) + s) and r > SNOW_RED
+            clear = scl[row, col] in (4, 5, 7)
+            out[row, col] = scl[row, col] == 11 or (known and white and clear)
+
+
+def snow(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """Snow on the ground or the branches.
+
+    Parameters
+    ----------
+    bands
+        ``scl`` and, where there, `SNOW_BANDS` as harmonised DN, (y, x).
+
+    Returns
+    -------
+    (y, x) bool array
+        True where the classification says snow, or where a clear pixel has NDSI > 0.40 and red >
+        0.20.
+    """
+    if not all(band in bands for band in SNOW_BANDS):
+        return np.asarray(bands["scl"] == Scl.SNOW_OR_ICE)
+    out = np.empty(bands["scl"].shape, dtype=bool)
+    green, red, swir16 = (bands[name] for name in SNOW_BANDS)
+    _snow(bands["scl"], green, red, swir16, out)
+    return out
+
+
+SNOW_FREE_SHARE = 0.05
+"""Share of snow on open land below which a scene is free of snow."""
+
+GREEN_UP_GUARD = np.timedelta64(10, "D")
+"""From the first of two consecutive scenes free of snow to the first scene that counts."""
+
+SUNNY = (60, 334)
+"""No scene before 1 March or after 30 November counts, whatever lies on the ground: half of a
+canopy is then in its own shade."""
+
+SNOW_MEMORY = np.timedelta64(20, "D")
+"""A snowy scene keeps the calendar from beginning the season for so long."""
+
+AUTUMN = 274
+"""From 1 October on, the first scene with snow ends the season."""
+
+
+def snow_free_season(
+    dates: npt.NDArray[np.datetime64], snow_share: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Scenes of the snow-free season, told by the scenes themselves.
+
+    Parameters
+    ----------
+    dates
+        ``datetime64[D]`` of all scenes known, rising. What is said of one depends on none after it.
+    snow_share
+        Share of snow on the open land of each, NaN where too little of it was seen.
+
+    Returns
+    -------
+    (time) bool array
+        The season begins `GREEN_UP_GUARD` after the first of two consecutive snow-free scenes, or
+        by the calendar (`VEGETATION_SEASON`) where no snow was seen for `SNOW_MEMORY`. It ends with
+        the first snowy scene from October on, or by the calendar where no scene tells.
+    """
+    counts = np.zeros(len(dates), dtype=bool)
+    calendar = in_season(dates)
+    sunny = in_season(dates, season=SUNNY)
+    autumn = ~in_season(dates, season=(1, AUTUMN - 1))
+    year, last_free, last_snowy, begin = None, None, None, None
+    ended = told = False
+    for place, date in enumerate(dates):
+        if date.astype("datetime64[Y]") != year:
+            year, last_free, begin = date.astype("datetime64[Y]"), None, None
+            ended = told = False
+        snowy = bool(snow_share[place] >= SNOW_FREE_SHARE)
+        if snowy:
+            last_snowy, last_free, ended = date, None, ended or bool(autumn[place])
+        elif not np.isnan(snow_share[place]):
+            told = told or bool(autumn[place])
+            if last_free is not None and begin is None:
+                begin = last_free + GREEN_UP_GUARD
+            last_free = last_free or date
+        quiet = last_snowy is None or date - last_snowy > SNOW_MEMORY
+        begun = (begin is not None and date >= begin) or (bool(calendar[place]) and quiet)
+        lasts = bool(calendar[place]) or told if autumn[place] else True
+        counts[place] = sunny[place] and begun and lasts and not (snowy or ended)
+    return counts
+
+
 def in_season(dates: npt.ArrayLike, *, season: tuple[int, int] = VEGETATION_SEASON) -> Any:
     """Dates inside the vegetation season, by the calendar.
 

@@ -46,8 +46,14 @@ COUNTS = {
 }
 """Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
 
-OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share")
+OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share", "snow_share")
 """Columns of the corrections that are the same for all strata of a scene."""
+
+MIN_OPEN_PIXELS = 30
+"""Fewer pixels of open land say nothing of snow."""
+
+OUT_OF_SEASON = "out of season: snow on open land, or the weeks around it"
+"""Why a scene is passed over; see `masks.snow_free_season`."""
 
 WINTER_SPLIT = ((4, 1), (5, 10))
 """From 1 April to 10 May winter crops are green and summer crops are not there yet."""
@@ -63,8 +69,12 @@ class Observing:
     index: str
     """Name of the index."""
     bands: tuple[str, ...]
-    """What to read: the indices' bands, ``scl`` and, over forest, those of the haze test where all
-    scenes have them."""
+    """What to read: the index's bands, ``scl`` and, over forest, those of the witness, the haze
+    test and the test of snow where all scenes have them."""
+    witness: str | None = None
+    """Name of the index that bears witness (`change.start`)."""
+    canopy: bool = False
+    """Whether forest is looked at: snow is told, and haze where there are the bands."""
     cloud_guard: float = 0.0
     """Pixels around clouds and their shadows that are not used either."""
     also: tuple[str, ...] = ()
@@ -100,6 +110,12 @@ class Observations:
     """(time, n) packed bits: the pixels where a slice has data, clear or not."""
     red: Mapping[str, cube.RedLook]
     """Scene ids → what their red looks like; empty where red was not read."""
+    witness: npt.NDArray[np.int16]
+    """(time, y, x) as `stack`, of the index that bears witness; (0, y, x) without one."""
+    white: npt.NDArray[np.uint8]
+    """(time, n) packed bits: snow."""
+    told: npt.NDArray[np.uint8]
+    """(time, n) packed bits: snow, or clear ground without."""
     also: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
     """Further indices, each as `stack`."""
 
@@ -110,6 +126,17 @@ class Observations:
     def covered(self, place: int | None = None) -> npt.NDArray[np.bool_]:
         """(y, x) True where a slice, or any slice, has data."""
         bits = np.bitwise_or.reduce(self.reached) if place is None else self.reached[place]
+        return self._plane(bits)
+
+    def open_land(self, land: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """(time, 2) pixels of open land, without the halo, that a slice tells of, and with snow."""
+        inside = np.zeros_like(land)
+        inside[HALO:-HALO, HALO:-HALO] = land[HALO:-HALO, HALO:-HALO]
+        bits = np.packbits(inside)
+        both = np.stack([self.told & bits, self.white & bits], axis=1)
+        return np.asarray(np.bitwise_count(both).sum(axis=-1, dtype=np.int64))
+
+    def _plane(self, bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         height, width = self.stack.shape[1:]
         return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
 
@@ -146,17 +173,27 @@ def observe(
     """
     stack = np.empty((len(days), *geobox.shape), dtype=np.int16)
     also = {name: np.empty_like(stack) for name in how.also}
-    reached = np.zeros((len(days), -(-stack[:1].size // 8)), dtype=np.uint8)
     red: dict[str, cube.RedLook] = {}
+    witness = np.empty((len(days) if how.witness else 0, *geobox.shape), dtype=np.int16)
+    n_bytes = -(-geobox.shape[0] * geobox.shape[1] // 8)
+    reached, white, told = (np.zeros((len(days), n_bytes), dtype=np.uint8) for _ in range(3))
 
     def one(place: int) -> str | None:
         try:
             bands, near_cloud = _read(days[place], geobox, how)
         except UnreadableSceneError as error:
             return str(error)
-        clear = usable(bands) & inside & ~near_cloud
+        clear = usable(bands) & ~near_cloud
+        if how.canopy:
+            snow = masks.snow(bands)
+            white[place] = np.packbits(snow)
+            told[place] = np.packbits(clear | snow)
+            clear &= ~snow
+        clear &= inside
         for name, values in {how.index: stack, **also}.items():
             indices.scaled(name, bands, clear, values[place])
+        if how.witness:
+            indices.scaled(how.witness, bands, clear, witness[place])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         if "red" in bands:
             red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
@@ -173,9 +210,10 @@ def observe(
     }
     seen = tuple(day for day, good in zip(days, readable, strict=True) if good)
     if not readable.all():
-        stack, reached = stack[readable], reached[readable]
+        stack, reached, white, told = (each[readable] for each in (stack, reached, white, told))
+        witness = witness[readable] if how.witness else witness
         also = {name: values[readable] for name, values in also.items()}
-    return Observations(stack, seen, unreadable, reached, red, also)
+    return Observations(stack, seen, unreadable, reached, red, witness, white, told, also)
 
 
 def _read(
@@ -215,6 +253,8 @@ class Watching:
     """Raster of tree cover; without one the history tells what is forest."""
     min_cover: float
     """Least tree cover of a forest pixel, per cent."""
+    by_scene: bool = True
+    """Whether the scenes tell the season; else all days lie in the one that the user gave."""
 
 
 def read_history(
@@ -225,29 +265,61 @@ def read_history(
     watching: Watching,
     out: Path,
 ) -> BlockReport:
-    """Read the history of a block, fit it once, and count how each scene departs from the fit.
+    """Read the history of a block, and count the snow on its open land.
 
     Parameters
     ----------
     days
         Solar days of the history, rising.
     out
-        ``.npz`` file for `fit_history`.
+        ``.npz`` file for `survey_history` and `fit_history`.
     """
     halo = replace(block, geobox=block.padded(HALO))
-    watched = aoi.inside(halo, grid)
+    inside = watched = aoi.inside(halo, grid)
     if watching.cover is not None:
-        watched &= masks.forest(watching.cover, halo.geobox, min_cover=watching.min_cover)
+        watched = inside & masks.forest(watching.cover, halo.geobox, min_cover=watching.min_cover)
     observed = observe(days, halo.geobox, watching.how, inside=watched)
     if not observed.days:
         return observed.report()
     if watching.cover is None:
-        low, _ = composites.percentile_range(observed.stack, low=0.2, high=0.8)
-        watched &= masks.forest_from_history(watching.how.index, indices.from_scaled(low))
+        green = np.flatnonzero(masks.in_season(observed.dates))
+        low, _ = composites.percentile_range(observed.stack[green], low=0.2, high=0.8)
+        watched = watched & masks.forest_from_history(watching.how.index, indices.from_scaled(low))
         observed.stack[:, ~watched] = NODATA_INT16
-    model = change.fit(_labelled(observed.stack), observed.dates)
-    saved = _save_observed(out, observed, model, watching, watched=watched)
+        observed.witness[:, ~watched] = NODATA_INT16
+    saved = _save_observed(
+        out,
+        observed,
+        reached=observed.reached,
+        watched=watched,
+        covered=observed.covered(),
+        open_land=observed.open_land(inside & ~watched),
+    )
     return observed.report(history=saved)
+
+
+def survey_history(*, history: Path, scenes: Path, watching: Watching, out: Path) -> BlockReport:
+    """Fit the history of a block once, and count how each scene of the season departs from that.
+
+    Parameters
+    ----------
+    history
+        What `read_history` wrote.
+    scenes
+        Table of `seasons`.
+    out
+        ``.npz`` file with the counts for `corrections`, and the strata for `fit_history`; not
+        written for a block without a scene in the season.
+    """
+    observed = _read_observed(history, scenes)
+    if not len(observed.dates):
+        return BlockReport()
+    model, witness = _models(observed.stack, observed.witness, observed.dates)
+    strata = change.amplitude_strata(change.seasonal_amplitude(model))
+    counts = _count_all(observed, model, witness, strata, watching)
+    with whole_file(out) as temporary:
+        np.savez(temporary, dates=observed.dates, strata=strata.values, **counts)  # type: ignore[arg-type]
+    return BlockReport(paths={"survey": out})
 
 
 def fit_history(
@@ -255,33 +327,57 @@ def fit_history(
     book: ledger.Ledger,
     block: aoi.Block,
     history: Path,
+    survey: Path,
+    scenes: Path,
     corrections: Path,
     watching: Watching,
 ) -> BlockReport:
     """Fit the history of a block once its scenes are corrected, and commit the monitor's start."""
+    observed = _read_observed(history, scenes)
+    with np.load(survey) as saved:
+        strata = _plane(saved["strata"])
     with np.load(history) as saved:
-        stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
-        dates, scenes = saved["dates"], saved["scenes"]
-        watched, covered = saved["watched"], saved["covered"]
-    shifts = read_corrections(corrections, dates)
-    model = change.fit(change.corrected(stack, strata, shifts), dates)
+        names, watched, covered = saved["scenes"], saved["watched"], saved["covered"]
+    shifts = read_corrections(corrections, observed.dates)
+    stack = change.corrected(_labelled(observed.stack), strata, shifts)
+    other = observed.witness
+    if len(other):
+        of_witness = shifts.assign(offset=shifts["witness_offset"])
+        other = change.corrected(_labelled(other), strata, of_witness).values
+    model, witness = _models(stack.values, other, observed.dates)
     status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
     status[~covered] = Status.NO_DATA
     model["status"] = model["status"].copy(data=status)
     index = indices.INDICES[watching.how.index]
     state = change.start(
-        model, channel=index.name, decrease=index.falls_with_damage, options=watching.profile
+        model,
+        channel=index.name,
+        decrease=index.falls_with_damage,
+        options=watching.profile,
+        witness=witness,
     )
-    seen = ledger.Seen(frozenset(scenes.tolist()), watching.history_end)
+    seen = ledger.Seen(frozenset(names.tolist()), watching.history_end)
     ledger.write_block(book, block.key, state, seen=seen)
     history.unlink()
+    survey.unlink()
     return BlockReport()
+
+
+def _models(
+    stack: npt.NDArray[np.int16],
+    witness: npt.NDArray[np.int16],
+    dates: npt.NDArray[np.datetime64],
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Model of the index and of the witness, where there is one."""
+    model = change.fit(_labelled(stack), dates)
+    return model, change.fit(_labelled(witness), dates) if len(witness) else None
 
 
 def read_new(
     *,
     book: ledger.Ledger,
     block: aoi.Block,
+    grid: aoi.Grid,
     days: Sequence[cube.SolarDay],
     watching: Watching,
     out: Path,
@@ -295,13 +391,32 @@ def read_new(
     out
         ``.npz`` file for `update_monitor`.
     """
-    state = ledger.read_block(book, block.key, names=("coefficients", "sigma", "status"))
-    watched = state["status"].values < Status.NOT_FOREST
-    observed = observe(days, block.padded(HALO), watching.how, inside=watched)
+    state = ledger.read_block(book, block.key)
+    status = state["status"].values
+    halo = replace(block, geobox=block.padded(HALO))
+    observed = observe(days, halo.geobox, watching.how, inside=status < Status.NOT_FOREST)
     if not observed.days:
         return observed.report()
-    saved = _save_observed(out, observed, state, watching, watched=watched)
+    strata = change.amplitude_strata(change.seasonal_amplitude(state))
+    saved = _save_observed(
+        out,
+        observed,
+        strata=strata.values,
+        open_land=observed.open_land(aoi.inside(halo, grid) & (status == Status.NOT_FOREST)),
+        **_count_all(observed, state, _witness_model(state), strata, watching),
+    )
     return observed.report(new=saved)
+
+
+def _witness_model(state: xr.Dataset) -> xr.Dataset | None:
+    """Model of the witness in a state, in the shape of a model."""
+    if "witness_sigma" not in state:
+        return None
+    return state[["status"]].assign(
+        coefficients=state["witness_coefficients"],
+        sigma=state["witness_sigma"],
+        status=state["status"].where(state["witness_sigma"] > 0, Status.TOO_FEW_OBSERVATIONS),
+    )
 
 
 def update_monitor(
@@ -316,14 +431,20 @@ def update_monitor(
     """Feed the monitor of a block with its new days, and commit its state."""
     with np.load(new) as saved:
         stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
+        witness = _labelled(saved["witness"]) if len(saved["witness"]) else None
         dates, scenes = saved["dates"], saved["scenes"]
+    shifts = read_corrections(corrections, dates)
     state = change.update(
         ledger.read_block(book, block.key),
         stack,
         dates,
-        corrections=read_corrections(corrections, dates),
+        corrections=shifts,
         strata=strata,
         options=watching.profile,
+        witness=witness,
+        witness_corrections=shifts.assign(
+            offset=shifts["witness_offset"], noise=shifts["witness_noise"]
+        ),
     )
     now = ledger.Seen(seen.scenes | frozenset(scenes.tolist()), dates[-1])
     ledger.write_block(book, block.key, state, seen=now)
@@ -332,7 +453,7 @@ def update_monitor(
 
 
 def findings_block(
-    *, book: ledger.Ledger, block: aoi.Block, version: str, out: Path
+    *, book: ledger.Ledger, block: aoi.Block, version: str, as_of: np.datetime64, out: Path
 ) -> BlockReport:
     """Write what the monitor says of a block, without its halo, as an ``.npz`` file.
 
@@ -341,13 +462,15 @@ def findings_block(
     version
         Fingerprint of what the state has seen: it names the file, so that another state makes
         another file.
+    as_of
+        Day of the last scene of the area: what it has left unconfirmed for long is not shown.
     out
         Arrays (y, x) of `change.events`, the probability in ``percent``, 0 without evidence, and
         ``n_obs``: the clear observations that the pixel's model stands on, missing outside forest.
     """
     del version
     state = ledger.read_block(book, block.key)
-    events = change.events(state, halo=INSIDE)
+    events = change.events(state, halo=INSIDE, as_of=as_of)
     # log-odds of 0 are "no evidence", not "fifty-fifty"
     found = {str(name): variable.values for name, variable in events.data_vars.items()}
     probability = found["probability"]
@@ -489,43 +612,92 @@ def _earlier(out: Path) -> list[Path]:
     return sorted(out.parent.glob(f"{out.name.rsplit('-', 1)[0]}-*{out.suffix}"))
 
 
-def _save_observed(
-    out: Path,
-    observed: Observations,
-    model: xr.Dataset,
-    watching: Watching,
-    *,
-    watched: npt.NDArray[np.bool_],
-) -> Path:
-    """Keep a stack for the second half of the work, with what its scenes say all together."""
-    strata = change.amplitude_strata(change.seasonal_amplitude(model))
-    counts = [
-        _count(observed, place, model, strata, watching) for place in range(len(observed.days))
-    ]
+def _save_observed(out: Path, observed: Observations, **more: npt.NDArray[Any]) -> Path:
+    """Keep what was observed for the second half of the work."""
     scenes = [name for day in observed.days for name in day.ids]
     out = _name_of(out, observed)
     with whole_file(out) as temporary:
         np.savez(
             temporary,
             stack=observed.stack,
+            witness=observed.witness,
             dates=observed.dates,
             scenes=np.array(scenes, dtype=np.str_),
-            strata=strata.values,
-            watched=watched,
-            covered=observed.covered(),
-            **{  # type: ignore[arg-type]
-                f"count_{name}": np.stack([of_date[name] for of_date in counts]) for name in COUNTS
-            },
+            **more,  # type: ignore[arg-type]
         )
     return out
 
 
-def _count(
-    observed: Observations,
-    place: int,
+@dataclass(frozen=True)
+class _Kept:
+    """Part of `Observations` that was kept in a file: the slices of the season."""
+
+    stack: npt.NDArray[np.int16]
+    witness: npt.NDArray[np.int16]
+    dates: npt.NDArray[np.datetime64]
+    reached: npt.NDArray[np.uint8]
+
+    def covered(self, place: int) -> npt.NDArray[np.bool_]:
+        """(y, x) True where a slice has data."""
+        height, width = self.stack.shape[1:]
+        bits = np.unpackbits(self.reached[place], count=height * width)
+        return bits.astype(bool).reshape(height, width)
+
+
+def _read_observed(history: Path, scenes: Path) -> _Kept:
+    """Read the slices of a history that lie in the season."""
+    counts = pd.read_parquet(scenes)["in_season"]
+    with np.load(history) as saved:
+        keep = counts.loc[pd.DatetimeIndex(saved["dates"])].to_numpy()
+        witness = saved["witness"]
+        return _Kept(
+            saved["stack"][keep],
+            witness[keep] if len(witness) else witness,
+            saved["dates"][keep],
+            saved["reached"][keep],
+        )
+
+
+def _count_all(
+    observed: Observations | _Kept,
     model: xr.Dataset,
+    witness: xr.Dataset | None,
     strata: xr.DataArray,
     watching: Watching,
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Count how each scene departs from the models, as ``count_…`` and ``witness_count_…``."""
+    counts = {}
+    for prefix, name, stack, of_index in (
+        ("", watching.how.index, observed.stack, model),
+        ("witness_", watching.how.witness, observed.witness, witness),
+    ):
+        if name is None or of_index is None:
+            continue
+        falls = indices.INDICES[name].falls_with_damage
+        of_dates = [
+            _count(
+                stack[place : place + 1],
+                observed.dates[place : place + 1],
+                of_index,
+                strata,
+                reached=observed.covered(place),
+                decrease=falls,
+            )
+            for place in range(len(observed.dates))
+        ]
+        for what in COUNTS:
+            counts[f"{prefix}count_{what}"] = np.array([each[what] for each in of_dates])
+    return counts
+
+
+def _count(
+    stack: npt.NDArray[np.int16],
+    date: npt.NDArray[np.datetime64],
+    model: xr.Dataset,
+    strata: xr.DataArray,
+    *,
+    reached: npt.NDArray[np.bool_],
+    decrease: bool,
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Count how one scene departs from the model, over the forest that the scene reaches.
 
@@ -533,12 +705,12 @@ def _count(
     """
     counts = change.scene_residuals(
         model.isel(INSIDE),
-        _labelled(observed.stack[place : place + 1, HALO:-HALO, HALO:-HALO]),
-        observed.dates[place : place + 1],
+        _labelled(stack[:, HALO:-HALO, HALO:-HALO]),
+        date,
         strata.isel(INSIDE),
         n_strata=N_STRATA,
-        decrease=indices.INDICES[watching.how.index].falls_with_damage,
-        exclude=_plane(~observed.covered(place)).isel(INSIDE),
+        decrease=decrease,
+        exclude=_plane(~reached).isel(INSIDE),
     )
     return {
         name: np.squeeze(counts[name].values, 0) if name != "sigma" else counts[name].values
@@ -546,52 +718,132 @@ def _count(
     }
 
 
-def corrections(paths: Iterable[Path], *, decrease: bool, gate: bool) -> pd.DataFrame:
+def seasons(paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: bool) -> pd.DataFrame:
+    """Tell which scenes lie in the season, by the snow on the open land of the whole area.
+
+    Parameters
+    ----------
+    paths
+        What `read_history` or `read_new` wrote, a file a block.
+    before
+        Table of earlier scenes; what it says stays.
+    by_scene
+        False where the days were chosen by a calendar: all count.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``time``, rising; ``open_land`` and ``snow`` (pixels), ``in_season``.
+    """
+    total: dict[np.datetime64, npt.NDArray[np.int64]] = {}
+    for path in paths:
+        with np.load(path) as saved:
+            for date, counts in zip(saved["dates"], saved["open_land"], strict=True):
+                total[date] = total.get(date, 0) + counts
+    table = pd.DataFrame.from_dict(
+        {pd.Timestamp(date): counts for date, counts in total.items()},
+        orient="index",
+        columns=["open_land", "snow"],
+        dtype=np.int64,
+    ).rename_axis("time")
+    if before is not None:
+        known = before[["open_land", "snow"]]
+        table = pd.concat([known, table.loc[table.index.difference(known.index)]])
+    table = table.sort_index()
+    share = (table["snow"] / table["open_land"]).where(table["open_land"] >= MIN_OPEN_PIXELS)
+    dates = table.index.to_numpy().astype("datetime64[D]")
+    counts = masks.snow_free_season(dates, share.to_numpy()) if by_scene else True
+    table["snow_share"] = share
+    table["in_season"] = counts
+    if before is not None:
+        table.loc[before.index, "in_season"] = before["in_season"]
+    return table
+
+
+def corrections(
+    paths: Iterable[Path],
+    scenes: pd.DataFrame,
+    *,
+    how: Observing,
+    gate: bool,
+    usual_spread: npt.NDArray[np.float64] | None = None,
+) -> pd.DataFrame:
     """How the forests of the whole area depart from their models, scene by scene.
 
     Parameters
     ----------
     paths
-        What `read_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
-    decrease
-        True where damage lowers the index.
+        What `survey_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
+    scenes
+        Table of `seasons`; a scene out of season is passed over.
+    how
+        Index and witness.
     gate
         Whether to reject spoilt scenes; the robust fit of the history bears them.
+    usual_spread
+        As in `change.correction`.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``(time, stratum)``, columns as the variables of `change.correction`.
+        Index ``(time, stratum)``, columns as the variables of `change.correction`, with
+        ``witness_offset`` and ``witness_noise``, and ``snow_share`` of the open land.
     """
     total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
+    names = [f"{prefix}count_{name}" for prefix in ("", "witness_") for name in COUNTS]
     for path in paths:
         with np.load(path) as saved:
             dates = saved["dates"]
-            counts = {name: saved[f"count_{name}"] for name in COUNTS}
+            counts = {name: saved[name] for name in names if name in saved}
         for place, date in enumerate(dates):
             of_date = total.setdefault(date, {})
-            for name in COUNTS:
-                of_date[name] = of_date.get(name, 0) + counts[name][place]
-    tables = [
-        change.correction(_statistics(date, counts, decrease=decrease), gate=gate).to_dataframe(
-            dim_order=["time", "stratum"]
+            for name, of_block in counts.items():
+                of_date[name] = of_date.get(name, 0) + of_block[place]
+    tables = []
+    for date, of_date in sorted(total.items()):
+        made = change.correction(
+            _statistics(date, of_date, how.index), gate=gate, usual_spread=usual_spread
         )
-        for date, counts in sorted(total.items())
-    ]
-    return pd.concat(tables) if tables else pd.DataFrame()
+        of_witness = made
+        if how.witness is not None:
+            of_witness = change.correction(
+                _statistics(date, of_date, how.witness, "witness_"), gate=gate
+            )
+        made = made.assign(witness_offset=of_witness["offset"], witness_noise=of_witness["noise"])
+        tables.append(made.to_dataframe(dim_order=["time", "stratum"]))
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables)
+    time = table.index.get_level_values("time")
+    table["snow_share"] = scenes["snow_share"].reindex(time).to_numpy()
+    outside = ~scenes["in_season"].reindex(time).to_numpy(dtype=bool)
+    table["rejected"] |= outside
+    table["reason"] = np.where(outside, OUT_OF_SEASON, table["reason"])
+    return table
+
+
+def usual_spread(table: pd.DataFrame, history_end: np.datetime64) -> npt.NDArray[np.float64]:
+    """Spread of each stratum's departures in the history; see `change.usual_spread`."""
+    of_history = table[table.index.get_level_values("time") <= pd.Timestamp(history_end)]
+    scenes = of_history.to_xarray()
+    return change.usual_spread(scenes.assign(rejected=scenes["rejected"].isel(stratum=0)))
 
 
 def _statistics(
-    date: np.datetime64, counts: Mapping[str, npt.NDArray[np.int64]], *, decrease: bool
+    date: np.datetime64,
+    counts: Mapping[str, npt.NDArray[np.int64]],
+    index: str,
+    prefix: str = "",
 ) -> xr.Dataset:
     """Label the counts of one scene over the whole area as `change.correction` wants them."""
-    variables = {
+    variables = {}
+    for name, dims in COUNTS.items():
+        counted = counts[f"{prefix}count_{name}"]
         # `change.correction` takes the noise for all scenes at once
-        name: (dims[1:], counts[name]) if name == "sigma" else (dims, counts[name][np.newaxis])
-        for name, dims in COUNTS.items()
-    }
+        variables[name] = (dims[1:], counted) if name == "sigma" else (dims, counted[np.newaxis])
     time = np.array([date], dtype="datetime64[ns]")
-    return xr.Dataset(variables, coords={"time": time}, attrs={"decrease": int(decrease)})
+    decrease = int(indices.INDICES[index].falls_with_damage)
+    return xr.Dataset(variables, coords={"time": time}, attrs={"decrease": decrease})
 
 
 def read_corrections(path: Path, dates: npt.NDArray[np.datetime64]) -> xr.Dataset:

@@ -103,7 +103,7 @@ class Options:
     """Factor of the thresholds where fewer do."""
     min_neighbours: int = 3
     """Neighbours with a model that the spatial prior needs; with fewer the factor is 1."""
-    witness: float = 1.0
+    witness: float = 1.2
     """Where a second index bears witness: the anomaly that counts is the weaker one, of the index
     or of so many times the witness."""
     forget_days: int = 60

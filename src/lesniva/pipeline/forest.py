@@ -18,7 +18,6 @@ from lesniva import (
     change,
     cube,
     execution,
-    indices,
     ledger,
     masks,
     notify,
@@ -63,7 +62,9 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
     with running(job, out) as report:
         layers = read_layers(job)
         place, days = find(job, report)
-        days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
+        as_of = days[-1].date
+        if job.monitor.season is not None:
+            days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = _watching(job, place, days)
         book = ledger.begin(out / STATE, identity=_identity(job, place, watching))
         learned = _learn_history(report, run_tasks, place, book, watching, days)
@@ -72,7 +73,7 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         if not (learned or watched or review.changed) and _is_published(job, book, out):
             report.nothing_new = True
             return report
-        findings = _findings(report, run_tasks, place, book)
+        findings = _findings(report, run_tasks, place, book, as_of)
         today = days[-1].date
         with stage(report, "alerts"):
             found = _alerts(job, place, book, findings, review)
@@ -136,6 +137,7 @@ def _watching(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) 
         profile=job.monitor.profile,
         cover=job.forest.cover,
         min_cover=job.forest.min_cover,
+        by_scene=job.monitor.season is None,
     )
 
 
@@ -167,17 +169,30 @@ def _learn_history(
             "start the period earlier or end the history later"
         )
     stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
+    scenes = _seasons(book, stacks.values(), watching)
+    if stacks and not pd.read_parquet(scenes)["in_season"].any():
+        raise NoDataError(
+            f"all scenes until {watching.history_end} lie out of season, under snow or in the "
+            "weeks around it: start the period earlier, or give monitor.season"
+        )
+    surveys = {
+        key: {"history": path, "scenes": scenes, "watching": watching}
+        for key, path in stacks.items()
+    }
+    counted = run_cached(report, run_tasks, tasks.survey_history, surveys, "survey", ".npz")
     with stage(report, "fit"):
-        shifts = _correct(book, stacks.values(), watching, gate=False)
+        shifts = _correct(book, counted.values(), scenes, watching, gate=False)
         fits = {
             key: {
                 "book": book,
                 "block": work[key]["block"],
-                "history": path,
+                "history": stacks[key],
+                "survey": path,
+                "scenes": scenes,
                 "corrections": shifts,
                 "watching": watching,
             }
-            for key, path in stacks.items()
+            for key, path in counted.items()
         }
         note(report, run_tasks(tasks.fit_history, fits, title="Fit history"))
     return len(work)
@@ -194,14 +209,21 @@ def _watch(
     """Feed each block's monitor with the days it has not seen; say for how many there were any."""
     seen = ledger.seen(book)
     work = {
-        block.key: {"book": book, "block": block, "days": new, "watching": watching}
+        block.key: {
+            "book": book,
+            "block": block,
+            "grid": place.grid_of(block),
+            "days": new,
+            "watching": watching,
+        }
         for block, over in place.days_by_block(days)
         if block.key in seen
         and (new := [day for day in over if day.date > seen[block.key].last_day])
     }
     stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
     with stage(report, "monitor"):
-        shifts = _correct(book, stacks.values(), watching, gate=True)
+        scenes = _seasons(book, stacks.values(), watching)
+        shifts = _correct(book, stacks.values(), scenes, watching, gate=True)
         updates = {
             key: {
                 "book": book,
@@ -224,17 +246,36 @@ def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
     )
 
 
+def _seasons(book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watching) -> Path:
+    """Tell of new scenes whether they lie in the season; of earlier ones it is said already."""
+    path = book.folder / "seasons.parquet"
+    if not stacks:
+        return path
+    before = pd.read_parquet(path) if path.exists() else None
+    table = tasks.seasons(stacks, before, by_scene=watching.by_scene)
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary)
+    return path
+
+
 def _correct(
-    book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watching, *, gate: bool
+    book: ledger.Ledger,
+    counts: Collection[Path],
+    scenes: Path,
+    watching: tasks.Watching,
+    *,
+    gate: bool,
 ) -> Path:
     """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
     path = book.folder / CORRECTIONS
-    if not stacks:
+    if not counts:
         return path
-    falls = indices.INDICES[watching.how.index].falls_with_damage
-    table = tasks.corrections(stacks, decrease=falls, gate=gate)
-    if path.exists():
-        before = pd.read_parquet(path)
+    before = pd.read_parquet(path) if path.exists() else None
+    spread = None if before is None else tasks.usual_spread(before, watching.history_end)
+    table = tasks.corrections(
+        counts, pd.read_parquet(scenes), how=watching.how, gate=gate, usual_spread=spread
+    )
+    if before is not None:
         table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
@@ -247,6 +288,7 @@ def _identity(job: ForestPipeline, place: Place, watching: tasks.Watching) -> di
         "area": tasks.digest(shapely.to_wkb(place.area.outline, hex=True)),
         "grid": job.grid.model_dump(mode="json"),
         "index": watching.how.index,
+        "witness": watching.how.witness,
         "bands": list(watching.how.bands),
         **({"cloud_guard": watching.how.cloud_guard} if watching.how.cloud_guard else {}),
         "forest_cover": None if job.forest.cover is None else job.forest.cover.name,
@@ -256,7 +298,11 @@ def _identity(job: ForestPipeline, place: Place, watching: tasks.Watching) -> di
 
 
 def _findings(
-    report: Report, run_tasks: execution.RunTasks, place: Place, book: ledger.Ledger
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    as_of: np.datetime64,
 ) -> dict[str, Path]:
     """Write what the monitor says of each block that has a state, into a file each."""
     seen = ledger.seen(book)
@@ -267,6 +313,7 @@ def _findings(
             "version": tasks.digest(
                 sorted(seen[block.key].scenes), seen[block.key].last_day, *FOREST_RASTERS.values()
             ),
+            "as_of": as_of,
         }
         for block in place.blocks
         if block.key in seen

@@ -17,8 +17,12 @@ from lesniva.pipeline.running import Report, stage
 CATALOG = "catalog.json"
 """Where a local archive lists its scenes."""
 
-AUTO_INDICES = ("nbr", "ndmi", "ndvi")
+AUTO_INDICES = ("nbr", "ndvi", "ndmi")
 """What ``index = "auto"`` tries, best first: removal of canopy shows most in NBR."""
+
+WITNESSES = {"ndvi": "ndmi", "ndmi": "ndvi"}
+"""Index → the one that bears witness to it over forest, where its bands are there. NBR needs none:
+in simulations a witness costs thinnings and spares no false alarm."""
 
 
 FOOTPRINT_ERROR = 0.005
@@ -162,8 +166,8 @@ def observing(
     index
         Name of an index, or "auto".
     canopy
-        Read what the haze test needs too, where it is there. The test is made for canopy: bare
-        fields look like haze to it.
+        Read what a witness, the haze test and the test of snow need too, where it is there. The
+        haze test is made for canopy: bare fields look like haze to it.
     also
         Further indices, taken where the bands of all scenes allow.
 
@@ -181,13 +185,19 @@ def observing(
             f"index {index} needs {needed}; all scenes of the source have only "
             f"{', '.join(sorted(common)) or 'nothing in common'}: choose another index or source"
         )
+    witness = WITNESSES.get(possible[0]) if canopy else None
+    if witness is not None and not common.issuperset(indices.bands_of([witness])):
+        witness = None
     further = tuple(name for name in also if common.issuperset(indices.bands_of([name])))
-    bands = [*indices.bands_of([possible[0], *further]), "scl"]
+    names = [possible[0], *(() if witness is None else (witness,)), *further]
+    bands = [*indices.bands_of(names), "scl"]
     if canopy and common.issuperset(masks.VEIL_BANDS):
         bands += [band for band in masks.VEIL_BANDS if band not in bands]
     return tasks.Observing(
         index=possible[0],
         bands=tuple(bands),
+        witness=witness,
+        canopy=canopy,
         also=further,
         cloud_guard=place.cloud_guard,
         access=place.access,
