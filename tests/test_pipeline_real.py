@@ -89,7 +89,7 @@ def test_no_change_is_dated_before_the_history_ends(romania):
 
 @needs_romania
 def test_real_imagery_is_credited_to_copernicus(romania):
-    credit = "Contains modified Copernicus Sentinel data 2015-2020"
+    credit = "Contains modified Copernicus Sentinel data 2015-2021"
     assert json.loads((romania / "alerts.geojson").read_text())["metadata"]["attribution"] == credit
     assert json.loads((romania / "run.json").read_text())["attribution"] == credit
     with rasterio.open(romania / "rasters" / "status.tif") as file:

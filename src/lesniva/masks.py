@@ -186,6 +186,45 @@ def snow(bands: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     return out
 
 
+WINTER = (305, 120)
+"""First and last day of the year of scenes that may show fellings on snow."""
+
+SNOWY_SHARE = 0.9
+"""Share of snow on open land from which a scene shows fellings."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _brightness(scl: Any, green: Any, red: Any, inside: Any, out: Any) -> None:
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            g, r = green[row, col], red[row, col]
+            clear = inside[row, col] and scl[row, col] in (2, 4, 5, 7, 11)
+            if clear and min(g, r) != NODATA_INT16:
+                out[row, col] = (np.int32(g) + r) // 2
+            else:
+                out[row, col] = NODATA_INT16
+
+
+def brightness(
+    bands: Mapping[str, npt.NDArray[Any]],
+    inside: npt.NDArray[np.bool_],
+    out: npt.NDArray[np.int16],
+) -> None:
+    """Brightness (green + red) / 2 of a scene of the snow season, into a preallocated array.
+
+    Parameters
+    ----------
+    bands
+        ``scl``, ``green`` and ``red``, (y, x).
+    inside
+        (y, x): pixels outside are missing.
+    out
+        (y, x) harmonised DN; missing, too, where there is cloud or its shadow. Dark areas count:
+        under a low sun conifers are classified so.
+    """
+    _brightness(bands["scl"], bands["green"], bands["red"], inside, out)
+
+
 SNOW_FREE_SHARE = 0.05
 """Share of snow on open land below which a scene is free of snow."""
 

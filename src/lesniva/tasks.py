@@ -75,6 +75,8 @@ class Observing:
     """Name of the index that bears witness (`change.start`)."""
     canopy: bool = False
     """Whether forest is looked at: snow is told, and haze where there are the bands."""
+    winter: bool = False
+    """Whether the brightness of scenes of the snow season is kept (`change.start`)."""
     cloud_guard: float = 0.0
     """Pixels around clouds and their shadows that are not used either."""
     also: tuple[str, ...] = ()
@@ -116,6 +118,10 @@ class Observations:
     """(time, n) packed bits: snow."""
     told: npt.NDArray[np.uint8]
     """(time, n) packed bits: snow, or clear ground without."""
+    bright: npt.NDArray[np.int16]
+    """(k, y, x) brightness of the slices of the snow season, missing `NODATA_INT16`."""
+    bright_places: npt.NDArray[np.int64]
+    """(k) the slices that `bright` belongs to."""
     also: Mapping[str, npt.NDArray[np.int16]] = field(default_factory=dict)
     """Further indices, each as `stack`."""
 
@@ -176,6 +182,8 @@ def observe(
     red: dict[str, cube.RedLook] = {}
     witness = np.empty((len(days) if how.witness else 0, *geobox.shape), dtype=np.int16)
     n_bytes = -(-geobox.shape[0] * geobox.shape[1] // 8)
+    row_of = {place: row for row, place in enumerate(_winter_places(days, how))}
+    bright = np.empty((len(row_of), *geobox.shape), dtype=np.int16)
     reached, white, told = (np.zeros((len(days), n_bytes), dtype=np.uint8) for _ in range(3))
 
     def one(place: int) -> str | None:
@@ -194,6 +202,8 @@ def observe(
             indices.scaled(name, bands, clear, values[place])
         if how.witness:
             indices.scaled(how.witness, bands, clear, witness[place])
+        if place in row_of:
+            masks.brightness(bands, inside & ~near_cloud, bright[row_of[place]])
         reached[place] = np.packbits(bands["scl"] != Scl.NO_DATA)
         if "red" in bands:
             red.update(dict.fromkeys(days[place].ids, cube.look(bands["red"], bands["scl"])))
@@ -213,7 +223,18 @@ def observe(
         stack, reached, white, told = (each[readable] for each in (stack, reached, white, told))
         witness = witness[readable] if how.witness else witness
         also = {name: values[readable] for name, values in also.items()}
-    return Observations(stack, seen, unreadable, reached, red, witness, white, told, also)
+        bright = bright[readable[np.array(list(row_of), dtype=np.int64)]]
+    places = _winter_places(seen, how)
+    return Observations(
+        stack, seen, unreadable, reached, red, witness, white, told, bright, places, also
+    )
+
+
+def _winter_places(days: Sequence[cube.SolarDay], how: Observing) -> npt.NDArray[np.int64]:
+    """Slices of the snow season, by the calendar: the same for all blocks."""
+    first, last = masks.WINTER
+    dates = np.array([day.date for day in days], dtype="datetime64[D]")
+    return np.flatnonzero(~masks.in_season(dates, season=(last + 1, first - 1)) & how.winter)
 
 
 def _read(
@@ -287,6 +308,7 @@ def read_history(
         watched = watched & masks.forest_from_history(watching.how.index, indices.from_scaled(low))
         observed.stack[:, ~watched] = NODATA_INT16
         observed.witness[:, ~watched] = NODATA_INT16
+        observed.bright[:, ~watched] = NODATA_INT16
     saved = _save_observed(
         out,
         observed,
@@ -338,6 +360,8 @@ def fit_history(
         strata = _plane(saved["strata"])
     with np.load(history) as saved:
         names, watched, covered = saved["scenes"], saved["watched"], saved["covered"]
+        snowy = _snowy(saved["dates"][saved["bright_places"]], scenes)
+        bright = saved["bright"][snowy] if watching.how.winter else None
     shifts = read_corrections(corrections, observed.dates)
     stack = change.corrected(_labelled(observed.stack), strata, shifts)
     other = observed.witness
@@ -355,12 +379,19 @@ def fit_history(
         decrease=index.falls_with_damage,
         options=watching.profile,
         witness=witness,
+        snow=bright,
     )
     seen = ledger.Seen(frozenset(names.tolist()), watching.history_end)
     ledger.write_block(book, block.key, state, seen=seen)
     history.unlink()
     survey.unlink()
     return BlockReport()
+
+
+def _snowy(dates: npt.NDArray[np.datetime64], scenes: Path) -> npt.NDArray[np.bool_]:
+    """Which dates have open land under snow nearly everywhere."""
+    share = pd.read_parquet(scenes)["snow_share"]
+    return share.loc[pd.DatetimeIndex(dates)].to_numpy() >= masks.SNOWY_SHARE
 
 
 def _models(
@@ -398,9 +429,14 @@ def read_new(
     if not observed.days:
         return observed.report()
     strata = change.amplitude_strata(change.seasonal_amplitude(state))
+    more = {}
+    if "snow_sigma" in state:
+        bright = observed.bright[:, HALO:-HALO, HALO:-HALO]
+        more["snow_count"] = change.snow_counts(state.isel(INSIDE), bright)
     saved = _save_observed(
         out,
         observed,
+        **more,
         strata=strata.values,
         open_land=observed.open_land(aoi.inside(halo, grid) & (status == Status.NOT_FOREST)),
         **_count_all(observed, state, _witness_model(state), strata, watching),
@@ -425,6 +461,7 @@ def update_monitor(
     block: aoi.Block,
     seen: ledger.Seen,
     new: Path,
+    scenes: Path,
     corrections: Path,
     watching: Watching,
 ) -> BlockReport:
@@ -432,8 +469,12 @@ def update_monitor(
     with np.load(new) as saved:
         stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
         witness = _labelled(saved["witness"]) if len(saved["witness"]) else None
-        dates, scenes = saved["dates"], saved["scenes"]
+        dates, names = saved["dates"], saved["scenes"]
+        snow_time = dates[saved["bright_places"]]
+        snowy = _snowy(snow_time, scenes)
+        snow, snow_time = _labelled(saved["bright"][snowy]), snow_time[snowy]
     shifts = read_corrections(corrections, dates)
+    offsets = pd.read_parquet(scenes)["snow_offset"].loc[pd.DatetimeIndex(snow_time)]
     state = change.update(
         ledger.read_block(book, block.key),
         stack,
@@ -445,8 +486,11 @@ def update_monitor(
         witness_corrections=shifts.assign(
             offset=shifts["witness_offset"], noise=shifts["witness_noise"]
         ),
+        snow=snow,
+        snow_time=snow_time,
+        snow_offset=offsets.to_numpy(),
     )
-    now = ledger.Seen(seen.scenes | frozenset(scenes.tolist()), dates[-1])
+    now = ledger.Seen(seen.scenes | frozenset(names.tolist()), dates[-1])
     ledger.write_block(book, block.key, state, seen=now)
     new.unlink()
     return BlockReport()
@@ -621,6 +665,8 @@ def _save_observed(out: Path, observed: Observations, **more: npt.NDArray[Any]) 
             temporary,
             stack=observed.stack,
             witness=observed.witness,
+            bright=observed.bright,
+            bright_places=observed.bright_places,
             dates=observed.dates,
             scenes=np.array(scenes, dtype=np.str_),
             **more,  # type: ignore[arg-type]
@@ -733,21 +779,30 @@ def seasons(paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: boo
     Returns
     -------
     pandas.DataFrame
-        Index ``time``, rising; ``open_land`` and ``snow`` (pixels), ``in_season``.
+        Index ``time``, rising; ``open_land`` and ``snow`` (pixels), ``snow_share``, ``in_season``,
+        and ``snow_offset``, what `change.snow_offset` says of a scene of the snow season.
     """
     total: dict[np.datetime64, npt.NDArray[np.int64]] = {}
+    on_snow: dict[np.datetime64, npt.NDArray[np.int64]] = {}
     for path in paths:
         with np.load(path) as saved:
             for date, counts in zip(saved["dates"], saved["open_land"], strict=True):
                 total[date] = total.get(date, 0) + counts
+            if "snow_count" in saved:
+                dates = saved["dates"][saved["bright_places"]]
+                for date, counts in zip(dates, saved["snow_count"], strict=True):
+                    on_snow[date] = on_snow.get(date, 0) + counts
     table = pd.DataFrame.from_dict(
         {pd.Timestamp(date): counts for date, counts in total.items()},
         orient="index",
         columns=["open_land", "snow"],
         dtype=np.int64,
     ).rename_axis("time")
+    table["snow_offset"] = 0.0
+    for date, counts in on_snow.items():
+        table.loc[pd.Timestamp(date), "snow_offset"] = change.snow_offset(counts[np.newaxis])[0]
     if before is not None:
-        known = before[["open_land", "snow"]]
+        known = before[["open_land", "snow", "snow_offset"]]
         table = pd.concat([known, table.loc[table.index.difference(known.index)]])
     table = table.sort_index()
     share = (table["snow"] / table["open_land"]).where(table["open_land"] >= MIN_OPEN_PIXELS)

@@ -38,6 +38,7 @@ from lesniva.change.scene import (
     usual_spread,
 )
 from lesniva.change.state import check_state, events, start, update
+from lesniva.change.winter import snow_counts, snow_offset
 
 __all__ = [
     "AMPLITUDE_EDGES",
@@ -63,6 +64,8 @@ __all__ = [
     "reverse_cusum",
     "scene_residuals",
     "seasonal_amplitude",
+    "snow_counts",
+    "snow_offset",
     "start",
     "update",
     "usual_spread",

@@ -92,9 +92,9 @@ class Options:
     """Mean of z over non-forest, μ."""
     spread: float = 2.5
     """Standard deviation of z over non-forest, s_d."""
-    min_drop: float = 0.05
+    min_drop: float = 0.06
     """Least median departure of an event's observations, in index units, that a confirmation needs:
-    thinnings begin at about 0.06, the shadow of a neighbouring cut ends there."""
+    thinnings begin there, and the shadow of a neighbouring cut ends below."""
     clip: float = 0.1
     """Least probability a single observation may give either class, c."""
     near: float = 0.65

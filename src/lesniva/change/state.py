@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from lesniva.change import cusum, detectors
+from lesniva.change import cusum, detectors, winter
 from lesniva.change.cusum import (
     EVIDENCE_STEPS,
     N_RESIDUALS,
@@ -84,6 +84,7 @@ def start(
     detector: str = "cusum_ll",
     history: tuple[xr.DataArray, npt.ArrayLike] | None = None,
     witness: xr.Dataset | None = None,
+    snow: npt.NDArray[np.int16] | None = None,
 ) -> xr.Dataset:
     """Begin to monitor: the state before the first date after the history.
 
@@ -107,6 +108,10 @@ def start(
         only one of the two sees (haze, drought, the smear of a coarser band) is then no evidence.
         For the evidence CUSUM; pixels where it has no model do without.
 
+    snow
+        (time, y, x) brightness of the history's snow scenes, see `winter.snow_fields`; None = no
+        winter channel.
+
     Returns
     -------
     Dataset
@@ -122,7 +127,8 @@ def start(
         observations; ``span_days`` from the first to the last anomaly of the event (of a finished
         or re-armed pixel: from the last normal observation to the evidence it has again); int8
         ``residuals`` (recent, y, x) of the event's newest observations in steps of 0.01, −128 =
-        none. All uint8 end at 255. With a witness, ``witness_coefficients`` and ``witness_sigma``.
+        none. All uint8 end at 255. With a witness, ``witness_coefficients`` and ``witness_sigma``;
+        with a winter channel, `winter.FIELDS`.
 
     Raises
     ------
@@ -144,6 +150,8 @@ def start(
         variables |= _evidence_fields(model, shape)
         if witness is not None:
             variables |= _witness_fields(witness)
+        if snow is not None:
+            variables |= winter.snow_fields(snow, model["status"].values)
     elif witness is not None:
         raise InputError(f"detector {detector} hears no witness; use cusum_ll, or give none")
     else:
@@ -328,6 +336,9 @@ def update(
     options: AnyOptions = "standard",
     witness: xr.DataArray | None = None,
     witness_corrections: xr.Dataset | None = None,
+    snow: xr.DataArray | None = None,
+    snow_time: npt.ArrayLike = (),
+    snow_offset: npt.ArrayLike = (),
 ) -> xr.Dataset:
     """Feed the detector with new dates.
 
@@ -350,6 +361,9 @@ def update(
     witness, witness_corrections
         Stack of the second index and what `scene.correction` gave for it, where the state was begun
         with a witness; which scenes are passed over is decided by `corrections` alone.
+    snow, snow_time, snow_offset
+        Brightness (time, y, x) int16 of snow scenes, their dates, after the state's last day too,
+        and what `winter.snow_offset` gave for each; for a state with a winter channel.
 
     Returns
     -------
@@ -388,17 +402,46 @@ def update(
         )
         of_evidence = [fields[name] for name in cusum.EVIDENCE_FIELDS]
         of_status = [fields[name] for name in cusum.STATUS_FIELDS]
+        snowy = _snow_scenes(new, snow, snow_time, snow_offset)
         for scene, other in zip(used, of_witness, strict=True):
+            _see_snow(fields, snowy, until=scene[1])
             arguments: list[Any] = [*scene, *other, rule, *of_evidence]
             cusum.accumulate(*arguments)
             cusum.judge(scene[1], rule, *of_status)
+            if "snow_sigma" in new:
+                winter.settle(scene[1], *(fields[name] for name in winter.SETTLED))
+        _see_snow(fields, snowy)
     else:
         classical = detectors.rule_of(detector, chosen, decrease=decrease)
         held = detectors.ClassicalFields(**_arrays(new, detectors.ClassicalFields._fields))
         for scene in used:
             detectors.observe(*scene, classical, held)
-    new.attrs["last_day"] = int(day[-1])
+    new.attrs["last_day"] = int(max(day[-1], *day_numbers(snow_time), 0))
     return new
+
+
+def _snow_scenes(
+    state: xr.Dataset, snow: xr.DataArray | None, time: npt.ArrayLike, offset: npt.ArrayLike
+) -> list[tuple[npt.NDArray[np.int16], int, float]]:
+    """Snow scenes with day and offset, the newest first."""
+    if snow is None or "snow_sigma" not in state or snow.sizes["time"] == 0:
+        return []
+    day = day_numbers(time)
+    _refuse_late(state, day)
+    offsets = np.asarray(offset, dtype=np.float64)
+    stack = checked_stack(snow, time)
+    return [(stack[t], int(day[t]), float(offsets[t])) for t in range(len(day))][::-1]
+
+
+def _see_snow(
+    fields: dict[str, Any],
+    scenes: list[tuple[npt.NDArray[np.int16], int, float]],
+    *,
+    until: int | None = None,
+) -> None:
+    """Take in the snow scenes before a day, or all that are left."""
+    while scenes and (until is None or scenes[-1][1] < until):
+        winter.see_snow(*scenes.pop(), *(fields[name] for name in ("status", *winter.FIELDS)))
 
 
 def _refuse_late(state: xr.Dataset, day: npt.NDArray[np.int64]) -> None:
@@ -513,6 +556,7 @@ def events(
     if inside.attrs["detector"] == "cusum_ll":
         day = inside.attrs["last_day"] if as_of is None else int(day_numbers([as_of])[0])
         inside = _without_forgotten(inside, day)
+        inside = _with_snow(inside)
     of_evidence = inside.attrs["detector"] == "cusum_ll"
     probability, magnitude = (_evidence_event if of_evidence else _classical_event)(inside)
     names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
@@ -532,6 +576,25 @@ def _without_forgotten(state: xr.Dataset, day: int) -> xr.Dataset:
     for name in ("status", "first_anomaly", "evidence", "n_anomalies", "span_days"):
         shown[name] = state[name].where(kept, 0).astype(state[name].dtype)
     shown["residuals"] = state["residuals"].where(kept, NO_RESIDUAL).astype(np.int8)
+    return shown
+
+
+def _with_snow(state: xr.Dataset) -> xr.Dataset:
+    """Show what the snow has shown, where no green scene has settled it."""
+    if "snow_sigma" not in state:
+        return state
+    early = winter.shown_on_snow(state)
+    shown = state.copy()
+    normal = np.where(state["snow_normal"] > 0, state["snow_normal"], state["last_normal"])
+    for name, value in (
+        ("status", np.uint8(Status.WINTER_EARLY)),
+        ("first_anomaly", state["snow_first"].values),
+        ("last_normal", normal),
+        ("evidence", state["snow_evidence"].values),
+        ("n_anomalies", state["snow_dates"].values),
+    ):
+        values = np.where(early, value, state[name].values)
+        shown[name] = state[name].copy(data=values.astype(state[name].dtype))
     return shown
 
 

@@ -131,13 +131,15 @@ def _watching(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) 
             f"no scene lies in the season {job.monitor.season} (days of the year): "
             "widen monitor.season or the period"
         )
+    how = observing(job.monitor.index, days, place, canopy=True)
+    by_scene = job.monitor.season is None
     return tasks.Watching(
-        how=observing(job.monitor.index, days, place, canopy=True),
+        how=replace(how, winter=by_scene and {"green", "red"} <= set(how.bands)),
         history_end=np.datetime64(job.monitor.history_end, "D"),
         profile=job.monitor.profile,
         cover=job.forest.cover,
         min_cover=job.forest.min_cover,
-        by_scene=job.monitor.season is None,
+        by_scene=by_scene,
     )
 
 
@@ -230,6 +232,7 @@ def _watch(
                 "block": work[key]["block"],
                 "seen": seen[key],
                 "new": path,
+                "scenes": scenes,
                 "corrections": shifts,
                 "watching": watching,
             }

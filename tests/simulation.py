@@ -1,0 +1,138 @@
+"""The forest method on a forest played in memory, in the order of the journey, by its defaults."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lesniva import change, indices, masks
+from lesniva.conventions import NODATA_INT16, Status, to_day_number
+from lesniva.synthetic import Cause, Truth, simulate_forest, stack
+
+BANDS = ("blue", "green", "red", "nir", "nir08", "swir16", "swir22", "scl")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was simulated, and what the monitor made of it, day by day."""
+
+    truth: Truth
+    events: xr.Dataset
+    first_usable: np.ndarray
+    """(y, x) day number of the first observation that counts after the event, 0 = none."""
+    early: np.ndarray
+    """(y, x) day number of the first date at which the pixel was WINTER_EARLY, 0 = never."""
+
+
+def labelled(values):
+    return xr.DataArray(values, dims=("time", "y", "x"))
+
+
+def play(seed, *, index="nbr", history_end="2020-12-31", **forest):
+    """Simulate a forest and watch it, one scene at a time."""
+    defaults = {"shape": (96, 96), "start": "2018-01-01", "events_from": "2021-01-01"}
+    scenes, truth = simulate_forest(seed=seed, **defaults | forest)
+    cube = stack(scenes)
+    dates = cube["time"].values.astype("datetime64[D]")
+    bands = {name: cube[name].values for name in BANDS}
+    observed, bright, share = observe(bands, truth.forest, index)
+    season = masks.snow_free_season(dates, share)
+    past = dates <= np.datetime64(history_end)
+    model = change.fit(labelled(observed[past & season]), dates[past & season])
+    strata = change.amplitude_strata(change.seasonal_amplitude(model))
+    shifts = correct(model, observed[past & season], dates[past & season], strata, gate=False)
+    stable = change.corrected(labelled(observed[past & season]), strata, shifts)
+    model = change.fit(stable, dates[past & season])
+    model["status"] = model["status"].where(truth.forest, Status.NOT_FOREST).astype(np.uint8)
+    snowy = share >= masks.SNOWY_SHARE
+    state = change.start(model, snow=bright[past & snowy])
+    strata = change.amplitude_strata(change.seasonal_amplitude(state))
+    first_usable = np.zeros(truth.day.shape, dtype=np.int64)
+    early = np.zeros(truth.day.shape, dtype=np.int64)
+    for t in np.flatnonzero(~past & (season | snowy)):
+        day = int(to_day_number(dates[t : t + 1])[0])
+        here = slice(t, t + 1)
+        shifts = correct(state, observed[here], dates[here], strata, gate=True)
+        shifts["rejected"] = shifts["rejected"] | ~season[t]
+        offset = change.snow_offset(change.snow_counts(state, bright[here]))
+        state = change.update(
+            state,
+            labelled(observed[here]),
+            dates[here],
+            corrections=shifts,
+            strata=strata,
+            snow=labelled(bright[here][: int(snowy[t])]),
+            snow_time=dates[here][: int(snowy[t])],
+            snow_offset=offset[: int(snowy[t])],
+        )
+        if not shifts["rejected"].item():
+            seen = (observed[t] != NODATA_INT16) & (first_usable == 0)
+            first_usable[seen & (truth.day > 0) & (truth.day <= day)] = day
+        if snowy[t]:
+            shown = change.events(state)["status"].values == Status.WINTER_EARLY
+            early[shown & (early == 0)] = day
+    return Played(truth, change.events(state), first_usable, early)
+
+
+def observe(bands, forest, index):
+    """Index and brightness stacks, and the share of snow on open land by scene."""
+    observed = np.empty(bands["scl"].shape, dtype=np.int16)
+    bright = np.empty_like(observed)
+    share = np.full(len(observed), np.nan)
+    for t in range(len(observed)):
+        scene = {name: values[t] for name, values in bands.items()}
+        clear = masks.clear(scene["scl"], blue=scene["blue"]) & ~masks.veiled(scene)
+        white = masks.snow(scene)
+        told = (clear | white) & ~forest
+        if told.sum() >= 30:
+            share[t] = white[told].mean()
+        indices.scaled(index, scene, clear & ~white & forest, observed[t])
+        masks.brightness(scene, forest, bright[t])
+    return observed, bright, share
+
+
+def correct(model, observed, dates, strata, *, gate):
+    counts = change.scene_residuals(model, labelled(observed), dates, strata, n_strata=6)
+    return change.correction(counts, gate=gate)
+
+
+def score(played):
+    """Figures of one or several simulations, pixels that could be seen only."""
+    table = pd.concat([pixels(each) for each in played], ignore_index=True)
+    disturbed, found = table["day"] > 0, table["found"]
+    asked = ~disturbed | (table["usable"] > 0)
+    table, disturbed, found = table[asked], disturbed[asked], found[asked]
+    hits = table[disturbed & found]
+    delay = hits["confirmed"] - hits["usable"]
+    winter = table[disturbed & (table["cause"] == Cause.WINTER_CLEAR_CUT)]
+    n_hits, n_found, n_true = len(hits), int(found.sum()), int(disturbed.sum())
+    thinned = table[disturbed & (table["cause"] == Cause.THINNING)]
+    return {
+        "f1": 2 * n_hits / (n_found + n_true),
+        "thinning": float(thinned["found"].mean()),
+        "false": float(found[~disturbed].mean()),
+        "delay": float(delay.median()),
+        "delay90": float(delay.quantile(0.9)),
+        "date_error": float((hits["first"] - hits["day"]).abs().median()),
+        "winter_early": float((winter["early"] > 0).mean()),
+        "n": n_true,
+    }
+
+
+def pixels(played):
+    """One row a forest pixel."""
+    forest = played.truth.forest
+    events = played.events
+    return pd.DataFrame(
+        {
+            "day": played.truth.day[forest].astype(int),
+            "cause": played.truth.cause[forest],
+            "cover": played.truth.cover[forest],
+            "usable": played.first_usable[forest],
+            "early": played.early[forest],
+            "found": np.isin(events["status"].values[forest], [Status.CONFIRMED, Status.REARMED]),
+            "first": events["first_anomaly"].values[forest].astype(int),
+            "confirmed": events["confirmed"].values[forest].astype(int),
+        }
+    )
