@@ -74,16 +74,17 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             report.nothing_new = True
             return report
         findings = _findings(report, run_tasks, place, book, as_of)
+        green = _of_season(book, days)
         today = days[-1].date
         with stage(report, "alerts"):
             found = _alerts(job, place, book, findings, review)
-        table = told(layers, report, run_tasks, place, days, found.alerts)
+        table = told(layers, report, run_tasks, place, green, found.alerts)
         found = replace(found, alerts=alerts.reviewed(table, review.verdicts))
         with stage(report, "alerts"):
             over = _past(job, place, book, findings, found, today)
         covered = _coverage(report, run_tasks, place, watching, days, findings)
-        ndvi = latest_ndvi(report, run_tasks, place, days)
-        close_ups = look_closely(job, report, run_tasks, place, book, watching, days, found.alerts)
+        ndvi = latest_ndvi(report, run_tasks, place, green)
+        close_ups = look_closely(job, report, run_tasks, place, book, watching, green, found.alerts)
         with stage(report, "publish"):
             done = _completeness(report, place, book, days)
             shelf = Shelf(job, report, place, days)
@@ -259,6 +260,13 @@ def _seasons(book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watc
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
     return path
+
+
+def _of_season(book: ledger.Ledger, days: Sequence[cube.SolarDay]) -> list[cube.SolarDay]:
+    """Days of the season: pictures and causes are taken from them."""
+    counts = pd.read_parquet(book.folder / "seasons.parquet")["in_season"]
+    inside = set(counts.index[counts].to_numpy().astype("datetime64[D]"))
+    return [day for day in days if day.date in inside]
 
 
 def _correct(
