@@ -65,7 +65,7 @@ def exactextract_means(geobox, stack, districts):
 
 
 def test_zonal_means_of_a_season(beside, season):
-    geobox, stack, dates, districts = season
+    geobox, stack, _dates, districts = season
     found = ours(*season).pivot_table(index="adm_id", columns="date", values="ndvi")
     expected = exactextract_means(geobox, stack, districts).set_index("adm_id") / INDEX_SCALE
     difference = np.abs(found.to_numpy() - expected.loc[found.index].to_numpy(float)).max()

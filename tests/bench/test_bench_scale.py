@@ -1,0 +1,184 @@
+"""A forest journey on blocks of 2048² × 60 dates: wall time and memory by area and workers."""
+
+import datetime as dt
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Self
+
+import numpy as np
+import psutil
+import pystac
+import pytest
+import shapely
+from odc.geo.geobox import GeoBox
+from rasterio.warp import transform_bounds
+
+from lesniva import config, pipeline
+from scenes import scene_of, write_tif
+
+SIDE = 2048
+"""Pixels of 20 m along the edge of a block."""
+
+CORNER = (491_520, 5_857_280)
+"""A corner of the lattice of such blocks, in UTM zone 37."""
+
+LAYOUTS = {1: [(0, 0)], 2: [(0, 0), (1, 0)], 4: [(0, 0), (1, 0), (0, 1), (1, 1)]}
+"""Blocks of an area → their columns and rows."""
+
+LEVELS = {
+    "blue": 250, "green": 450, "red": 300, "nir": 3_300,
+    "nir08": 3_400, "swir16": 1_500, "swir22": 700,
+}  # fmt: skip
+FINE = ("blue", "green", "red", "nir")
+"""Bands of 10 m."""
+
+VARIANTS = 3
+"""Files a band; the 60 dates share them, which changes nothing for reading and computing."""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes of four blocks: 59 dates of three seasons, and one that comes the night after."""
+    folder = tmp_path_factory.mktemp("scale")
+    season = [
+        dt.datetime(2022, 5, 2, 8, 30, tzinfo=dt.UTC) + dt.timedelta(8 * n) for n in range(20)
+    ]
+    dates = [date.replace(year=year) for year in (2022, 2023, 2024) for date in season]
+    items = []
+    for column, row in LAYOUTS[4]:
+        ground = block(column, row)
+        variants = [write_bands(folder, ground, f"{column}{row}", n) for n in range(VARIANTS)]
+        footprint = shapely.box(*transform_bounds("EPSG:32637", "EPSG:4326", *ground.boundingbox))
+        items += [
+            scene_of(
+                variants[number % VARIANTS],
+                name=f"S2A_{column}{row}_{date:%Y%m%d}",
+                when=date,
+                footprint=footprint,
+                **{"grid:code": f"MGRS-37UD{'BCDE'[column + 2 * row]}"},
+            ).item
+            for number, date in enumerate(dates)
+        ]
+    items.sort(key=lambda item: item.datetime)
+    for name, some in (("evening", items[:-4]), ("night", items)):
+        text = json.dumps(pystac.ItemCollection(some).to_dict())
+        (folder / f"{name}.json").write_text(text)
+    return folder
+
+
+def block(column: int, row: int) -> GeoBox:
+    west, north = CORNER[0] + column * SIDE * 20, CORNER[1] - row * SIDE * 20
+    return GeoBox.from_bbox(
+        (west, north - SIDE * 20, west + SIDE * 20, north), "EPSG:32637", resolution=20
+    )
+
+
+def write_bands(folder: Path, ground: GeoBox, name: str, variant: int) -> dict[str, Path]:
+    """Write the bands of a scene as Sentinel-2 has them: 10 and 20 m, overviews, deflate."""
+    draw = np.random.default_rng([variant, *name.encode()])
+    options: dict[str, Any] = {"driver": "COG", "compress": "deflate", "predictor": 2}
+    files = {}
+    for band, level in LEVELS.items():
+        grid = ground.zoom_out(0.5) if band in FINE else ground
+        values = level * (1 + 0.03 * draw.standard_normal(grid.shape, dtype=np.float32))
+        file = folder / name / f"{band}-{variant}.tif"
+        files[band] = write_tif(file, values.astype(np.uint16), grid, **options)
+    clouds = draw.choice([4, 4, 4, 9], size=(SIDE // 64, SIDE // 64))
+    scl = np.kron(clouds, np.ones((64, 64))).astype(np.uint8)
+    files["scl"] = write_tif(folder / name / f"scl-{variant}.tif", scl, ground, driver="COG")
+    return files
+
+
+def job(folder: Path, blocks: int, items: str) -> config.AnyPipeline:
+    """Forest job of some blocks on the scenes known in the evening, or a night later."""
+    inner = [block(*place).extent.geom.buffer(-500) for place in LAYOUTS[blocks]]
+    whole = shapely.box(*shapely.union_all(inner).bounds)
+    outline = shapely.box(*transform_bounds("EPSG:32637", "EPSG:4326", *whole.bounds))
+    area = {
+        "type": "Feature",
+        "properties": {"adm_id": "scale", "name_en": "Scale", "name_ru": "Масштаб"},
+        "geometry": shapely.geometry.mapping(outline),
+    }
+    place = folder / f"area-{blocks}.geojson"
+    place.write_text(json.dumps({"type": "FeatureCollection", "features": [area]}))
+    file = folder / f"job-{blocks}-{items}.toml"
+    file.write_text(f"""
+        journey = "forest"
+        name = "scale"
+        [area]
+        file = "{place}"
+        [source]
+        kind = "catalog"
+        href = "{folder / items}.json"
+        [period]
+        start = 2022-01-01
+        end = 2024-12-31
+        [grid]
+        resolution = 20
+        block = {SIDE}
+        [monitor]
+        history_end = 2023-12-31
+    """)
+    return config.read(file)
+
+
+class Peak:
+    """Largest memory that this process and its children have had together, while it is watched."""
+
+    def __enter__(self) -> Self:
+        self.gigabytes = 0.0
+        self._over = Event()
+        self._watcher = Thread(target=self._watch)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._over.wait(0.2):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:  # it ended between being listed and being asked
+                    continue
+            self.gigabytes = max(self.gigabytes, total / 1e9)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("blocks", list(LAYOUTS))
+def test_first_run_and_a_night(benchmark, table, archive, tmp_path, monkeypatch, blocks, workers):
+    from conftest import Row
+
+    monkeypatch.setattr(os, "cpu_count", lambda: workers)
+    out = tmp_path / "out"
+    megapixels = blocks * SIDE**2 / 1e6
+
+    def first_run() -> None:
+        pipeline.run(job(archive, blocks, "evening"), out)
+
+    with Peak() as peak:
+        benchmark.pedantic(first_run, rounds=1, warmup_rounds=0)
+    seconds = benchmark.stats.stats.max
+    started = time.perf_counter()
+    pipeline.run(job(archive, blocks, "night"), out)
+    night = time.perf_counter() - started
+    state = sum(f.stat().st_size for f in (out / ".lesniva" / "repo").rglob("*") if f.is_file())
+    benchmark.extra_info.update(peak_gb=peak.gigabytes, night_seconds=night, state_bytes=state)
+    table.append(
+        Row(
+            f"forest, {blocks} × 2048² px × 59 dates, {workers} worker{'s' * (workers > 1)}",
+            seconds,
+            f"{megapixels / seconds:.2f} Mpx/s; a night's scene {night:.0f} s; "
+            f"{peak.gigabytes:.1f} GB; state {state / megapixels / 1e6:.0f} B/px",
+            target="time linear in area, memory flat",
+        )
+    )
+    shutil.rmtree(out)
