@@ -28,7 +28,7 @@ def nrt_fit(*, stack: str, dates: str, method: str) -> Callable[[], Any]:
     from nrt.utils import build_regressors
 
     array = _labelled(stack, dates)
-    regressors = build_regressors(array.time.values, trend=True, harmonic_order=2)
+    regressors = build_regressors(array.indexes["time"], trend=True, harmonic_order=2)
 
     def fit() -> None:
         # the step that all its monitors share; without screening, which only its EWMA asks for
