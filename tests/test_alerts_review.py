@@ -201,3 +201,11 @@ def test_summary_counts_each_alert_once_by_the_monday_of_its_week_and_no_false_o
     assert counted["alerts"].tolist() == [2, 1]
     assert counted["area_ha"].tolist() == pytest.approx([0.72, 0.36])
     assert counted["adm_id"].isna().tolist() == [False, True]
+
+
+def test_columns_for_a_reviewers_words_stay_text_while_they_are_empty():
+    known = table(a={"col": 1})
+    review = alerts.review(written(a=None).astype(object), None, known)
+    form = alerts.review_table(known, review.verdicts)
+    assert form[["verdict", "true_cause", "reviewer", "comment"]].dtypes.eq("str").all()
+    assert form["verdict"].isna().all()

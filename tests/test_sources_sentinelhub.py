@@ -527,7 +527,7 @@ def test_no_secret_is_shown_logged_pickled_or_written(server, world, tmp_path, c
                 bands=("red",),
                 on_skipped=skipped.append,
             )
-        except CredentialsError as error:
+        except (CredentialsError, SourceError) as error:
             messages.append(str(error))
         messages.append(str(skipped))
     shown = "".join(messages) + caplog.text + "".join(capfd.readouterr())

@@ -181,7 +181,7 @@ def reviewed(alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame) -> gpd.GeoDat
     said = verdicts.set_index("alert_id")
     result = alerts.copy()
     verdict = said["verdict"].reindex(result["alert_id"])
-    result["review_status"] = verdict.fillna(UNREVIEWED).to_numpy(dtype=object)
+    result["review_status"] = np.where(verdict.isna(), UNREVIEWED, verdict)
     cause = said["true_cause"].reindex(result["alert_id"])
     named = cause.isin(CAUSES).to_numpy()
     words = {"reasons": ["named by a reviewer"], "reasons_ru": ["указана проверяющим"]}
@@ -205,7 +205,9 @@ def table(alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame) -> pd.DataFrame:
         `FILLED`; verdicts on alerts that are closed stay in the table.
     """
     about = alerts[["alert_id", "date_max", "area_ha", "lon", "lat", "cause"]]
-    filled = pd.DataFrame(verdicts.drop(columns="geometry"))
+    # a column without any text has no type, and would become one of numbers in the file
+    texts = dict.fromkeys(set(FILLED) - {"reviewed_on"}, pd.StringDtype(na_value=np.nan))
+    filled = pd.DataFrame(verdicts.drop(columns="geometry")).astype(texts)
     return pd.DataFrame(about).merge(filled, on="alert_id", how="outer", sort=True)
 
 
