@@ -37,7 +37,7 @@ def play(seed, *, index="nbr", history_end="2020-12-31", **forest):
     dates = cube["time"].values.astype("datetime64[D]")
     bands = {name: cube[name].values for name in BANDS}
     observed, bright, share = observe(bands, truth.forest, index)
-    season = masks.snow_free_season(dates, share)
+    season = masks.snow_free_season(dates, share, latitude=55)
     past = dates <= np.datetime64(history_end)
     model = change.fit(labelled(observed[past & season]), dates[past & season])
     strata = change.amplitude_strata(change.seasonal_amplitude(model))

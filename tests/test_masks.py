@@ -122,11 +122,11 @@ def test_season_of_the_whole_year_has_every_day():
     assert masks.in_season(days, season=(366, 366)).sum() == 1  # 2024-12-31
 
 
-def seasons_of(**shares):
+def seasons_of(latitude=55, **shares):
     """Verdicts by date, from snow shares by date (None = nothing was seen of open land)."""
     dates = np.array([name[1:].replace("_", "-") for name in shares], dtype="datetime64[D]")
     share = np.array([np.nan if value is None else value for value in shares.values()])
-    return masks.snow_free_season(dates, share).tolist()
+    return masks.snow_free_season(dates, share, latitude=latitude).tolist()
 
 
 def test_the_season_begins_ten_days_after_the_first_of_two_snow_free_scenes():
@@ -148,10 +148,17 @@ def test_a_late_winter_keeps_the_calendar_from_beginning_the_season():
     assert late == [False, False, False, True]
 
 
-def test_the_first_snow_of_autumn_ends_the_season_and_a_green_november_goes_on():
+def test_the_first_snow_of_autumn_ends_the_season():
     early = seasons_of(d2022_09_30=0.0, d2022_10_08=0.2, d2022_10_12=0.0)
     assert early == [True, False, False]
-    assert seasons_of(d2022_10_20=0.0, d2022_11_20=0.0, d2022_12_02=0.0) == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("latitude", "counts"), [(45, [True, True, False]), (55, [True, False, False])]
+)
+def test_a_green_november_goes_on_where_the_sun_is_high_enough(latitude, counts):
+    autumn = {"d2022_10_20": 0.0, "d2022_11_20": 0.0, "d2022_12_20": 0.0}
+    assert seasons_of(latitude, **autumn) == counts
 
 
 def test_without_open_land_the_calendar_tells_the_season():
@@ -168,9 +175,12 @@ def test_without_open_land_the_calendar_tells_the_season():
 def test_no_later_scene_changes_what_is_said_of_one(gaps, snow):
     dates = np.datetime64("2021-01-01") + np.cumsum(gaps)
     share = np.array(snow[: len(dates)])
-    whole = masks.snow_free_season(dates, share)
+    whole = masks.snow_free_season(dates, share, latitude=55)
     half = len(dates) // 2
-    assert whole[:half].tolist() == masks.snow_free_season(dates[:half], share[:half]).tolist()
+    assert (
+        whole[:half].tolist()
+        == masks.snow_free_season(dates[:half], share[:half], latitude=55).tolist()
+    )
     assert not whole[share >= masks.SNOW_FREE_SHARE].any()
 
 

@@ -231,9 +231,12 @@ SNOW_FREE_SHARE = 0.05
 GREEN_UP_GUARD = np.timedelta64(10, "D")
 """From the first of two consecutive scenes free of snow to the first scene that counts."""
 
-SUNNY = (60, 334)
-"""No scene before 1 March or after 30 November counts, whatever lies on the ground: half of a
-canopy is then in its own shade."""
+SPRING = 60
+"""No scene before 1 March counts, whatever lies on the ground."""
+
+LOW_SUN = 23.0
+"""Degrees at noon. With a lower sun half of a canopy is in its own shade; at 53° N the sun comes
+down to it at the end of the calendar's season, farther south later."""
 
 SNOW_MEMORY = np.timedelta64(20, "D")
 """A snowy scene keeps the calendar from beginning the season for so long."""
@@ -243,7 +246,7 @@ AUTUMN = 274
 
 
 def snow_free_season(
-    dates: npt.NDArray[np.datetime64], snow_share: npt.NDArray[np.float64]
+    dates: npt.NDArray[np.datetime64], snow_share: npt.NDArray[np.float64], *, latitude: float
 ) -> npt.NDArray[np.bool_]:
     """Scenes of the snow-free season, told by the scenes themselves.
 
@@ -253,17 +256,21 @@ def snow_free_season(
         ``datetime64[D]`` of all scenes known, rising. What is said of one depends on none after it.
     snow_share
         Share of snow on the open land of each, NaN where too little of it was seen.
+    latitude
+        Of the area, degrees north.
 
     Returns
     -------
     (time) bool array
         The season begins `GREEN_UP_GUARD` after the first of two consecutive snow-free scenes, or
         by the calendar (`VEGETATION_SEASON`) where no snow was seen for `SNOW_MEMORY`. It ends with
-        the first snowy scene from October on, or by the calendar where no scene tells.
+        the first snowy scene from October on, or by the calendar where no scene tells, or where the
+        sun stands below `LOW_SUN` by then.
     """
     counts = np.zeros(len(dates), dtype=bool)
     calendar = in_season(dates)
-    sunny = in_season(dates, season=SUNNY)
+    spring = in_season(dates, season=(1, SPRING - 1))
+    sunny = _noon_sun(dates, latitude) >= LOW_SUN
     autumn = ~in_season(dates, season=(1, AUTUMN - 1))
     year, last_free, last_snowy, begin = None, None, None, None
     ended = told = False
@@ -281,9 +288,16 @@ def snow_free_season(
             last_free = last_free or date
         quiet = last_snowy is None or date - last_snowy > SNOW_MEMORY
         begun = (begin is not None and date >= begin) or (bool(calendar[place]) and quiet)
-        lasts = bool(calendar[place]) or told if autumn[place] else True
-        counts[place] = sunny[place] and begun and lasts and not (snowy or ended)
+        lasts = bool(calendar[place]) or (told and bool(sunny[place])) if autumn[place] else True
+        counts[place] = begun and lasts and not (snowy or ended or spring[place])
     return counts
+
+
+def _noon_sun(dates: npt.NDArray[np.datetime64], latitude: float) -> npt.NDArray[np.float64]:
+    """Height of the sun at noon, degrees (declination by Cooper 1969)."""
+    day = (dates - dates.astype("datetime64[Y]")).astype(np.float64) + 1
+    declination = 23.45 * np.sin(2 * np.pi * (284 + day) / 365)
+    return np.asarray(90 - latitude + declination)
 
 
 def in_season(dates: npt.ArrayLike, *, season: tuple[int, int] = VEGETATION_SEASON) -> Any:

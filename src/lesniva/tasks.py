@@ -764,7 +764,9 @@ def _count(
     }
 
 
-def seasons(paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: bool) -> pd.DataFrame:
+def seasons(
+    paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: bool, latitude: float
+) -> pd.DataFrame:
     """Tell which scenes lie in the season, by the snow on the open land of the whole area.
 
     Parameters
@@ -775,6 +777,8 @@ def seasons(paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: boo
         Table of earlier scenes; what it says stays.
     by_scene
         False where the days were chosen by a calendar: all count.
+    latitude
+        Of the area, degrees north.
 
     Returns
     -------
@@ -807,9 +811,10 @@ def seasons(paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: boo
     table = table.sort_index()
     share = (table["snow"] / table["open_land"]).where(table["open_land"] >= MIN_OPEN_PIXELS)
     dates = table.index.to_numpy().astype("datetime64[D]")
-    counts = masks.snow_free_season(dates, share.to_numpy()) if by_scene else True
     table["snow_share"] = share
-    table["in_season"] = counts
+    table["in_season"] = (
+        masks.snow_free_season(dates, share.to_numpy(), latitude=latitude) if by_scene else True
+    )
     if before is not None:
         table.loc[before.index, "in_season"] = before["in_season"]
     return table

@@ -172,7 +172,7 @@ def _learn_history(
             "start the period earlier or end the history later"
         )
     stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
-    scenes = _seasons(book, stacks.values(), watching)
+    scenes = _seasons(book, place, stacks.values(), watching)
     if stacks and not pd.read_parquet(scenes)["in_season"].any():
         raise NoDataError(
             f"all scenes until {watching.history_end} lie out of season, under snow or in the "
@@ -225,7 +225,7 @@ def _watch(
     }
     stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
     with stage(report, "monitor"):
-        scenes = _seasons(book, stacks.values(), watching)
+        scenes = _seasons(book, place, stacks.values(), watching)
         shifts = _correct(book, stacks.values(), scenes, watching, gate=True)
         updates = {
             key: {
@@ -250,13 +250,17 @@ def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
     )
 
 
-def _seasons(book: ledger.Ledger, stacks: Collection[Path], watching: tasks.Watching) -> Path:
+def _seasons(
+    book: ledger.Ledger, place: Place, stacks: Collection[Path], watching: tasks.Watching
+) -> Path:
     """Tell of new scenes whether they lie in the season; of earlier ones it is said already."""
     path = book.folder / "seasons.parquet"
     if not stacks:
         return path
     before = pd.read_parquet(path) if path.exists() else None
-    table = tasks.seasons(stacks, before, by_scene=watching.by_scene)
+    table = tasks.seasons(
+        stacks, before, by_scene=watching.by_scene, latitude=place.area.outline.centroid.y
+    )
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
     return path
