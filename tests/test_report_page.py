@@ -409,6 +409,18 @@ def test_the_page_opens_in_the_language_that_was_asked_for(browser, tmp_path):
         assert page.title() == "Изменения леса: Липецкая область"
 
 
+def test_reasons_are_told_as_text_in_the_language_of_the_page(browser, tmp_path):
+    table = alerts(1).assign(
+        reasons=[["straight edges", "bare ground"]], reasons_ru=[["прямые границы", "голая почва"]]
+    )
+    with opened(browser, forest_page(tmp_path, table)) as page:
+        card = page.locator('.cards [data-alert="a00000"]')
+        assert "прямые границы; голая почва" in card.inner_text()
+        assert "straight edges" not in card.inner_text()
+        page.get_by_role("button", name="English").click()
+        assert "straight edges; bare ground" in card.inner_text()
+
+
 def test_outlines_beyond_the_budget_become_dots(monkeypatch):
     shapes = alerts(10).geometry
     kept = outlines.within_budget(shapes, 25)

@@ -80,6 +80,8 @@ def _plain(values: pd.Series, digits: int) -> list[Any]:
 def _scalar(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return "; ".join(map(str, value))
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return str(value)

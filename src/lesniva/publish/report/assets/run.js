@@ -62,6 +62,7 @@ function others(row, known) {
   return Object.keys(row)
     .filter((key) => !known.has(key) && row[key] != null && row[key] !== "")
     .filter((key) => !/_(en|ru)$/.test(key) || key.endsWith(`_${language}`))
+    .filter((key) => !(`${key}_ru` in row) || language === "en")
     .map((key) => {
       const title = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
       const value = typeof row[key] === "number" ? number(row[key], 2) : String(row[key]);
