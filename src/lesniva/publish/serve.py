@@ -9,13 +9,13 @@ import asyncio
 import html
 import logging
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import tornado.httpserver
-import tornado.netutil
 import tornado.web
 
 from lesniva.errors import EnvironmentFaultError, InputError
@@ -72,14 +72,16 @@ def serve(folder: Path, *, port: int, ready: Callable[[str], None]) -> None:
 
 async def _serve(folder: Path, port: int, ready: Callable[[str], None]) -> None:
     try:
-        sockets = tornado.netutil.bind_sockets(port, LOOPBACK)
+        # tornado's own way leaves a socket open when the port is taken
+        listening = socket.create_server((LOOPBACK, port))
     except OSError as error:
         raise EnvironmentFaultError(
             f"port {port} of {LOOPBACK} cannot be used: {error.strerror}; choose another --port"
         ) from error
     server = tornado.httpserver.HTTPServer(application(folder))
-    server.add_sockets(sockets)
-    ready(f"http://{LOOPBACK}:{sockets[0].getsockname()[1]}/")
+    listening.setblocking(False)
+    server.add_sockets([listening])
+    ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/")
     await asyncio.Event().wait()
 
 
