@@ -268,7 +268,6 @@ def _percentiles(stack: Any, low: float, high: float, lows: Any, highs: Any) -> 
             _take(stack, members, row, first, tile, missing)
             for share, out in ((low, lows), (high, highs)):
                 for i in range(CHUNK):
-                    # where all are missing this is the last of them
                     rank[i] = missing[i] + round(share * max(size - missing[i] - 1, 0))
                 _select(tile, rank, value)
                 for i in range(min(CHUNK, lows.shape[1] - first)):

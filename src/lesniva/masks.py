@@ -269,7 +269,7 @@ def snow_free_season(
     """
     counts = np.zeros(len(dates), dtype=bool)
     calendar = in_season(dates)
-    spring = in_season(dates, season=(1, SPRING - 1))
+    winter = in_season(dates, season=(1, SPRING - 1))
     sunny = _noon_sun(dates, latitude) >= LOW_SUN
     autumn = ~in_season(dates, season=(1, AUTUMN - 1))
     year, last_free, last_snowy, begin = None, None, None, None
@@ -288,8 +288,8 @@ def snow_free_season(
             last_free = last_free or date
         quiet = last_snowy is None or date - last_snowy > SNOW_MEMORY
         begun = (begin is not None and date >= begin) or (bool(calendar[place]) and quiet)
-        lasts = bool(calendar[place]) or (told and bool(sunny[place])) if autumn[place] else True
-        counts[place] = begun and lasts and not (snowy or ended or spring[place])
+        lasts = not autumn[place] or calendar[place] or (told and sunny[place])
+        counts[place] = begun and lasts and not (snowy or ended or winter[place])
     return counts
 
 

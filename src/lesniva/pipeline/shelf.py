@@ -100,8 +100,7 @@ def put_raster(
     span
         The time it stands for; None for all the job's.
     """
-    stem = name if len(shelf.place.grids) == 1 else f"{name}_{grid.id}"
-    path = shelf.report.folder / "rasters" / f"{stem}.tif"
+    path = shelf.report.folder / "rasters" / f"{_stem(shelf, grid, name)}.tif"
     days = shelf.days if span is None else span.days
     stats = publish.write_cog(
         path,
@@ -140,8 +139,7 @@ def put_cube(
     spans
         Times of the slices, rising.
     """
-    stem = name if len(shelf.place.grids) == 1 else f"{name}_{grid.id}"
-    path = shelf.report.folder / "cubes" / f"{stem}.nc"
+    path = shelf.report.folder / "cubes" / f"{_stem(shelf, grid, name)}.nc"
     publish.write_netcdf(
         path,
         layer,
@@ -152,6 +150,11 @@ def put_cube(
         attribution=shelf.credit,
     )
     shelf.files.append(path)
+
+
+def _stem(shelf: Shelf, grid: aoi.Grid, name: str) -> str:
+    """Name a file, by its grid too where the area spans several."""
+    return name if len(shelf.place.grids) == 1 else f"{name}_{grid.id}"
 
 
 def _provenance(shelf: Shelf, days: Sequence[cube.SolarDay]) -> dict[str, str]:

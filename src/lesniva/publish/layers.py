@@ -85,29 +85,37 @@ def _dates(name: str, title_en: str, title_ru: str, description: str) -> Layer:
     )
 
 
-STATUS = Layer(
-    name="status",
-    title_en="Forest status",
-    title_ru="Состояние леса",
-    description="What the forest monitor says of the pixel",
-    kind="classes",
-    dtype="uint8",
-    nodata=NODATA_UINT8,
-    classes=(
-        LayerClass(Status.NONE, "no change", "без изменений", "#c9e3c0"),
-        LayerClass(Status.FLAGGED, "flagged", "подозрение", "#ffe9a8"),
-        LayerClass(Status.LOW, "change, low confidence", "изменение, вероятно", "#fdae61"),
-        LayerClass(Status.CONFIRMED, "change, confirmed", "изменение, подтверждено", "#d7191c"),
-        LayerClass(Status.WINTER_EARLY, "change seen on snow", "изменение по снегу", "#7b3294"),
-        LayerClass(Status.FINISHED, "recovered", "восстановился", "#80b1d3"),
-        LayerClass(Status.REARMED, "watched again", "снова под наблюдением", "#b3de69"),
-        LayerClass(Status.NOT_FOREST, "not forest", "не лес", "#f7f7f7"),
-        LayerClass(
-            Status.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#bdbdbd"
-        ),
-        LayerClass(Status.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#969696"),
-        LayerClass(Status.NEVER_CLEAR, "never clear", "ни разу не видно", "#636363"),
-    ),
+def _classes(
+    name: str, title_en: str, title_ru: str, description: str, *classes: LayerClass
+) -> Layer:
+    return Layer(
+        name=name,
+        title_en=title_en,
+        title_ru=title_ru,
+        description=description,
+        kind="classes",
+        dtype="uint8",
+        nodata=NODATA_UINT8,
+        classes=classes,
+    )
+
+
+STATUS = _classes(
+    "status",
+    "Forest status",
+    "Состояние леса",
+    "What the forest monitor says of the pixel",
+    LayerClass(Status.NONE, "no change", "без изменений", "#c9e3c0"),
+    LayerClass(Status.FLAGGED, "flagged", "подозрение", "#ffe9a8"),
+    LayerClass(Status.LOW, "change, low confidence", "изменение, вероятно", "#fdae61"),
+    LayerClass(Status.CONFIRMED, "change, confirmed", "изменение, подтверждено", "#d7191c"),
+    LayerClass(Status.WINTER_EARLY, "change seen on snow", "изменение по снегу", "#7b3294"),
+    LayerClass(Status.FINISHED, "recovered", "восстановился", "#80b1d3"),
+    LayerClass(Status.REARMED, "watched again", "снова под наблюдением", "#b3de69"),
+    LayerClass(Status.NOT_FOREST, "not forest", "не лес", "#f7f7f7"),
+    LayerClass(Status.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#bdbdbd"),
+    LayerClass(Status.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#969696"),
+    LayerClass(Status.NEVER_CLEAR, "never clear", "ни разу не видно", "#636363"),
 )
 
 FIRST_ANOMALY = _dates(
@@ -187,31 +195,21 @@ N_OBS = Layer(
     ),
 )
 
-COVERAGE = Layer(
-    name="coverage",
-    title_en="Coverage of the last 30 days",
-    title_ru="Обеспеченность за последние 30 дней",
-    description="Whether the pixel was seen clear in the 30 days up to the last scene, "
-    "and if not, why",
-    kind="classes",
-    dtype="uint8",
-    nodata=NODATA_UINT8,
-    classes=(
-        LayerClass(Coverage.CLEAR, "seen clear", "видно", "#66bd63"),
-        LayerClass(Coverage.CLOUD, "cloud", "облако", "#d9d9d9"),
-        LayerClass(Coverage.SHADOW, "cloud shadow", "тень облака", "#737373"),
-        LayerClass(Coverage.SNOW, "snow", "снег", "#c6dbef"),
-        LayerClass(Coverage.SCENE_REJECTED, "scene rejected", "снимок забракован", "#fdae61"),
-        LayerClass(Coverage.NO_ACQUISITION, "no acquisition", "нет съёмки", "#525252"),
-        LayerClass(Coverage.NOT_FOREST, "not forest", "не лес", "#f7f7f7"),
-        LayerClass(
-            Coverage.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#e7d4e8"
-        ),
-        LayerClass(
-            Coverage.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#c2a5cf"
-        ),
-        LayerClass(Coverage.NEVER_CLEAR, "never clear", "ни разу не видно", "#9970ab"),
-    ),
+COVERAGE = _classes(
+    "coverage",
+    "Coverage of the last 30 days",
+    "Обеспеченность за последние 30 дней",
+    "Whether the pixel was seen clear in the 30 days up to the last scene, and if not, why",
+    LayerClass(Coverage.CLEAR, "seen clear", "видно", "#66bd63"),
+    LayerClass(Coverage.CLOUD, "cloud", "облако", "#d9d9d9"),
+    LayerClass(Coverage.SHADOW, "cloud shadow", "тень облака", "#737373"),
+    LayerClass(Coverage.SNOW, "snow", "снег", "#c6dbef"),
+    LayerClass(Coverage.SCENE_REJECTED, "scene rejected", "снимок забракован", "#fdae61"),
+    LayerClass(Coverage.NO_ACQUISITION, "no acquisition", "нет съёмки", "#525252"),
+    LayerClass(Coverage.NOT_FOREST, "not forest", "не лес", "#f7f7f7"),
+    LayerClass(Coverage.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#e7d4e8"),
+    LayerClass(Coverage.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#c2a5cf"),
+    LayerClass(Coverage.NEVER_CLEAR, "never clear", "ни разу не видно", "#9970ab"),
 )
 
 NDVI = Layer(
@@ -255,39 +253,29 @@ NDVI_ANOMALY = Layer(
     ),
 )
 
-CROPLAND = Layer(
-    name="cropland",
-    title_en="Cropland",
-    title_ru="Пашня",
-    description="Cover classes of cropland, as known on the day of the product",
-    kind="classes",
-    dtype="uint8",
-    nodata=NODATA_UINT8,
-    classes=(
-        LayerClass(Cropland.OTHER, "not cropland", "не пашня", "#f0f0f0"),
-        LayerClass(
-            Cropland.CROPLAND, "cropland, crop unknown", "пашня, культура неизвестна", "#e6c35c"
-        ),
-        LayerClass(Cropland.WINTER_CROPS, "winter crops", "озимые", "#5aae61"),
-        LayerClass(Cropland.SUMMER_CROPS, "summer crops", "яровые и поздние", "#c2a5cf"),
+CROPLAND = _classes(
+    "cropland",
+    "Cropland",
+    "Пашня",
+    "Cover classes of cropland, as known on the day of the product",
+    LayerClass(Cropland.OTHER, "not cropland", "не пашня", "#f0f0f0"),
+    LayerClass(
+        Cropland.CROPLAND, "cropland, crop unknown", "пашня, культура неизвестна", "#e6c35c"
     ),
+    LayerClass(Cropland.WINTER_CROPS, "winter crops", "озимые", "#5aae61"),
+    LayerClass(Cropland.SUMMER_CROPS, "summer crops", "яровые и поздние", "#c2a5cf"),
 )
 
-PRODUCTIVITY = Layer(
-    name="productivity",
-    title_en="Productivity zone",
-    title_ru="Зона продуктивности",
-    description="Zones of a field by the peak NDVI of past seasons, relative to the field",
-    kind="classes",
-    dtype="uint8",
-    nodata=NODATA_UINT8,
-    classes=(
-        LayerClass(1, "lowest", "самая низкая", "#d7191c"),
-        LayerClass(2, "2", "2", "#fdae61"),
-        LayerClass(3, "3", "3", "#ffffbf"),
-        LayerClass(4, "4", "4", "#a6d96a"),
-        LayerClass(5, "5", "5", "#1a9641"),
-    ),
+PRODUCTIVITY = _classes(
+    "productivity",
+    "Productivity zone",
+    "Зона продуктивности",
+    "Zones of a field by the peak NDVI of past seasons, relative to the field",
+    LayerClass(1, "lowest", "самая низкая", "#d7191c"),
+    LayerClass(2, "2", "2", "#fdae61"),
+    LayerClass(3, "3", "3", "#ffffbf"),
+    LayerClass(4, "4", "4", "#a6d96a"),
+    LayerClass(5, "5", "5", "#1a9641"),
 )
 
 FOREST_LAYERS = (
