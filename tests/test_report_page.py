@@ -13,10 +13,11 @@ import shapely
 from rasterio.transform import from_origin
 
 from browser import chromium, opened
-from lesniva import closeups, publish
+from lesniva import publish
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.publish.report import outlines, pictures
 from lesniva.publish.report.words import WORDS
+from lesniva.tasks import closeups
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
 PHONE, DESK = 390, 1280

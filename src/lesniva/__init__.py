@@ -6,7 +6,6 @@ stands beside or above it (import-linter holds it to that)::
     cli                 the command line: words, messages, exit codes
     demo                both journeys on the embedded archive, held against its known truth
     pipeline            the journeys, a page each: monitor_forest, forecast_harvest, composite
-    closeups            tasks for the few alerts that the report shows closely
     tasks               what is done to one block: the work of a Dask task, stages joined
     ─────────────────── the stages: functions on labelled data, each alone
     config              what a pipeline file may ask

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from lesniva import aoi, closeups, cube, execution, ledger, publish, tasks
+from lesniva import aoi, cube, execution, ledger, publish, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import InputError
 from lesniva.pipeline.place import Place, days_over, observing
 from lesniva.pipeline.running import Report, run_cached
 from lesniva.pipeline.shelf import Shelf
+from lesniva.tasks import closeups
 
 REPORT = Path("report", "index.html")
 """Where the page lies in an output folder."""

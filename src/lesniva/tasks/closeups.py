@@ -1,7 +1,7 @@
 """What is seen of single alerts: their indices through time, and pictures before and after.
 
-Tasks like those of `tasks`, for the few alerts that a report shows closely. They read small windows
-of the archive again, as no state keeps observations.
+For the few alerts that a report shows closely. Their tasks read small windows of the archive again,
+as no state keeps observations.
 """
 
 import math
@@ -20,11 +20,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from lesniva import aoi, change, cube, indices, tasks
+from lesniva import aoi, change, cube, indices
 from lesniva.change.cusum import SIGMA_STEP
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
+from lesniva.tasks.observing import HALO, READ_THREADS, BlockReport, Observing, usable
 
 SIDE = 96
 """Pixels along the edge of a picture."""
@@ -71,11 +72,11 @@ def series_block(
     *,
     block: aoi.Block,
     days: Sequence[cube.SolarDay],
-    how: tasks.Observing,
+    how: Observing,
     names: Sequence[str],
     outlines: Outlines,
     out: Path,
-) -> tasks.BlockReport:
+) -> BlockReport:
     """Follow some alerts of a block through time, into a Parquet file.
 
     Parameters
@@ -104,7 +105,7 @@ def series_block(
             bands = cube.read_day(day, window, how.bands, access=how.access)
         except UnreadableSceneError as error:
             return [], str(error)
-        clear = tasks.usable(bands)
+        clear = usable(bands)
         values = {name: _index(name, bands, clear) for name in names}
         rows = [
             {
@@ -117,7 +118,7 @@ def series_block(
         ]
         return rows, None
 
-    with ThreadPoolExecutor(tasks.READ_THREADS) as pool:
+    with ThreadPoolExecutor(READ_THREADS) as pool:
         read = list(pool.map(one, days))
     unreadable = {
         name: fault
@@ -126,12 +127,12 @@ def series_block(
         for name in day.ids
     }
     if len(unreadable) == sum(len(day.ids) for day in days):
-        return tasks.BlockReport(unreadable=unreadable)
+        return BlockReport(unreadable=unreadable)
     out = out.with_suffix(f".partial{out.suffix}") if unreadable else out
     table = pd.DataFrame([row for rows, _ in read for row in rows])
     with whole_file(out) as temporary:
         table.to_parquet(temporary, index=False)
-    return tasks.BlockReport(len(days), unreadable, {"series": out})
+    return BlockReport(len(days), unreadable, {"series": out})
 
 
 def _cropped(geobox: GeoBox, bounds: npt.NDArray[np.floating]) -> GeoBox:
@@ -170,11 +171,11 @@ def pictures_block(
     *,
     block: aoi.Block,
     days: Sequence[cube.SolarDay],
-    how: tasks.Observing,
+    how: Observing,
     outlines: Outlines,
     wanted: Mapping[str, Sequence[str]],
     out: Path,
-) -> tasks.BlockReport:
+) -> BlockReport:
     """Cut pictures of some alerts out of scenes, into an ``.npz`` file.
 
     Parameters
@@ -204,7 +205,7 @@ def pictures_block(
     out = out.with_suffix(f".partial{out.suffix}") if unreadable else out
     with whole_file(out) as temporary:
         np.savez(temporary, **cut)  # type: ignore[arg-type]
-    return tasks.BlockReport(len(days), unreadable, {"pictures": out})
+    return BlockReport(len(days), unreadable, {"pictures": out})
 
 
 def before_and_after(series: pd.DataFrame, last_normal: Any, first_anomaly: Any) -> dict[str, str]:
@@ -259,7 +260,7 @@ def model_of(state: xr.Dataset, block: aoi.Block, outline: str) -> Model | None:
     state
         ``coefficients``, ``sigma`` and ``status`` of the block with its halo, packed or not.
     """
-    place = _pixels(on_grid(outline, block.geobox.crs), block.padded(tasks.HALO))
+    place = _pixels(on_grid(outline, block.geobox.crs), block.padded(HALO))
     place &= state["status"].values < Status.NOT_FOREST
     if not place.any():
         return None

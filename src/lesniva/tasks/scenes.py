@@ -1,0 +1,180 @@
+"""Scenes of the whole area: which lie in the season, and how each departs from the models."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from lesniva import change, indices, masks
+from lesniva.tasks.observing import Observing
+
+COUNTS = {
+    "residuals": ("time", "stratum", "residual_bin"),
+    "z": ("time", "stratum", "z_bin"),
+    "sigma": ("time", "stratum", "sigma_bin"),
+}
+"""Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
+
+
+OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share", "snow_share")
+"""Columns of the corrections that are the same for all strata of a scene."""
+
+
+MIN_OPEN_PIXELS = 30
+"""Fewer pixels of open land say nothing of snow."""
+
+
+OUT_OF_SEASON = "out of season: snow on open land, or the weeks around it"
+"""Why a scene is passed over; see `masks.snow_free_season`."""
+
+
+def seasons(
+    paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: bool, latitude: float
+) -> pd.DataFrame:
+    """Tell which scenes lie in the season, by the snow on the open land of the whole area.
+
+    Parameters
+    ----------
+    paths
+        What `read_history` or `read_new` wrote, a file a block.
+    before
+        Table of earlier scenes; what it says stays.
+    by_scene
+        False where the days were chosen by a calendar: all count.
+    latitude
+        Of the area, degrees north.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``time``, rising; ``open_land`` and ``snow`` (pixels), ``snow_share``, ``in_season``,
+        and ``snow_offset``, what `change.snow_offset` says of a scene of the snow season.
+    """
+    total: dict[np.datetime64, npt.NDArray[np.int64]] = {}
+    on_snow: dict[np.datetime64, npt.NDArray[np.int64]] = {}
+    for path in paths:
+        with np.load(path) as saved:
+            for date, counts in zip(saved["dates"], saved["open_land"], strict=True):
+                total[date] = total.get(date, 0) + counts
+            if "snow_count" in saved:
+                dates = saved["dates"][saved["bright_places"]]
+                for date, counts in zip(dates, saved["snow_count"], strict=True):
+                    on_snow[date] = on_snow.get(date, 0) + counts
+    table = pd.DataFrame.from_dict(
+        {pd.Timestamp(date): counts for date, counts in total.items()},
+        orient="index",
+        columns=["open_land", "snow"],
+        dtype=np.int64,
+    ).rename_axis("time")
+    table["snow_offset"] = 0.0
+    for date, counts in on_snow.items():
+        table.loc[pd.Timestamp(date), "snow_offset"] = change.snow_offset(counts[np.newaxis])[0]
+    if before is not None:
+        known = before[["open_land", "snow", "snow_offset"]]
+        table = pd.concat([known, table.loc[table.index.difference(known.index)]])
+    table = table.sort_index()
+    share = (table["snow"] / table["open_land"]).where(table["open_land"] >= MIN_OPEN_PIXELS)
+    dates = table.index.to_numpy().astype("datetime64[D]")
+    table["snow_share"] = share
+    table["in_season"] = (
+        masks.snow_free_season(dates, share.to_numpy(), latitude=latitude) if by_scene else True
+    )
+    if before is not None:
+        table.loc[before.index, "in_season"] = before["in_season"]
+    return table
+
+
+def corrections(
+    paths: Iterable[Path],
+    scenes: pd.DataFrame,
+    *,
+    how: Observing,
+    gate: bool,
+    usual_spread: npt.NDArray[np.float64] | None = None,
+) -> pd.DataFrame:
+    """How the forests of the whole area depart from their models, scene by scene.
+
+    Parameters
+    ----------
+    paths
+        What `survey_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
+    scenes
+        Table of `seasons`; a scene out of season is passed over.
+    how
+        Index and witness.
+    gate
+        Whether to reject spoilt scenes; the robust fit of the history bears them.
+    usual_spread
+        As in `change.correction`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``(time, stratum)``, columns as the variables of `change.correction`, with
+        ``witness_offset`` and ``witness_noise``, and ``snow_share`` of the open land.
+    """
+    total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
+    names = [f"{prefix}count_{name}" for prefix in ("", "witness_") for name in COUNTS]
+    for path in paths:
+        with np.load(path) as saved:
+            dates = saved["dates"]
+            counts = {name: saved[name] for name in names if name in saved}
+        for place, date in enumerate(dates):
+            of_date = total.setdefault(date, {})
+            for name, of_block in counts.items():
+                of_date[name] = of_date.get(name, 0) + of_block[place]
+    tables = []
+    for date, of_date in sorted(total.items()):
+        made = change.correction(
+            _statistics(date, of_date, how.index), gate=gate, usual_spread=usual_spread
+        )
+        of_witness = made
+        if how.witness is not None:
+            of_witness = change.correction(
+                _statistics(date, of_date, how.witness, "witness_"), gate=gate
+            )
+        made = made.assign(witness_offset=of_witness["offset"], witness_noise=of_witness["noise"])
+        tables.append(made.to_dataframe(dim_order=["time", "stratum"]))
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables)
+    time = table.index.get_level_values("time")
+    table["snow_share"] = scenes["snow_share"].reindex(time).to_numpy()
+    outside = ~scenes["in_season"].reindex(time).to_numpy(dtype=bool)
+    table["rejected"] |= outside
+    table["reason"] = np.where(outside, OUT_OF_SEASON, table["reason"])
+    return table
+
+
+def usual_spread(table: pd.DataFrame, history_end: np.datetime64) -> npt.NDArray[np.float64]:
+    """Spread of each stratum's departures in the history; see `change.usual_spread`."""
+    of_history = table[table.index.get_level_values("time") <= pd.Timestamp(history_end)]
+    scenes = of_history.to_xarray()
+    return change.usual_spread(scenes.assign(rejected=scenes["rejected"].isel(stratum=0)))
+
+
+def _statistics(
+    date: np.datetime64,
+    counts: Mapping[str, npt.NDArray[np.int64]],
+    index: str,
+    prefix: str = "",
+) -> xr.Dataset:
+    """Label the counts of one scene over the whole area as `change.correction` wants them."""
+    variables = {}
+    for name, dims in COUNTS.items():
+        counted = counts[f"{prefix}count_{name}"]
+        # `change.correction` takes the noise for all scenes at once
+        variables[name] = (dims[1:], counted) if name == "sigma" else (dims, counted[np.newaxis])
+    time = np.array([date], dtype="datetime64[ns]")
+    decrease = int(indices.INDICES[index].falls_with_damage)
+    return xr.Dataset(variables, coords={"time": time}, attrs={"decrease": decrease})
+
+
+def read_corrections(path: Path, dates: npt.NDArray[np.datetime64]) -> xr.Dataset:
+    """Corrections of some days, as `change.update` wants them, from the file of all."""
+    table = pd.read_parquet(path).loc[pd.DatetimeIndex(dates)].to_xarray()
+    of_scene = [name for name in OF_SCENE if name in table]
+    return table.assign({name: table[name].isel(stratum=0) for name in of_scene})
