@@ -199,6 +199,13 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_python_m_lesniva_is_the_command_line(tmp_path):
+    asked = [sys.executable, "-m", "lesniva", "status", tmp_path]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("lesniva: no run has ended in ")
+
+
 def test_an_internal_error_is_one_line_too(lesniva, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise ZeroDivisionError("division by zero")
