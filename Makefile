@@ -31,11 +31,12 @@ judges: ## install QGIS, GDAL, PostGIS and Chromium, which judge the results in 
 test: $(READY) judges ## the whole test suite, offline, warnings as errors
 	$(BIN)/python -m pytest -n 2
 
-check: $(READY) ## format, lint, types, import contracts
+check: $(READY) ## format, lint, types, import contracts, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@tests/judges/audit.sh $(BIN)/pip-audit requirements.lock
 
 format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff format .
