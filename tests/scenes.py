@@ -15,6 +15,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
+from lesniva.publish import Layer
+
 WEST, NORTH = 500_040, 5_830_020
 """A corner on whole multiples of 10, 20 and 60 m, near the central meridian of a zone."""
 
@@ -48,6 +50,8 @@ def write_tif(
     geobox: GeoBox,
     *,
     nodata: float | None = 0,
+    scale: float = 1,
+    tags: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Path:
     """Write a one-band GeoTIFF."""
@@ -64,7 +68,18 @@ def write_tif(
     }
     with rasterio.open(path, "w", **{**profile, **options}) as file:
         file.write(values, 1)
+        if scale != 1:
+            file.scales = (scale,)
+        if tags:
+            file.update_tags(**tags)
     return path
+
+
+def write_layer(path: Path, layer: Layer, values: npt.NDArray[Any], geobox: GeoBox) -> Path:
+    """Write the numbers of a published layer, without the pains of a COG."""
+    return write_tif(
+        path, values.astype(layer.dtype), geobox, nodata=layer.nodata, scale=layer.scale
+    )
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ VALUES = {
     "magnitude": np.float32(-0.4321),
     "n_obs": np.uint16(37),
     "coverage": np.uint8(1),
+    "coverage_week": np.uint8(0),
     "ndvi": np.float32(0.8123),
     "ndvi_anomaly": np.float32(-0.1234),
     "cropland": np.uint8(2),
@@ -172,7 +173,7 @@ def test_qgis_shows_a_raster_in_its_place_with_the_value_that_people_mean(in_qgi
 
 
 @needs_qgis
-@pytest.mark.parametrize("name", ["status", "coverage", "cropland"])
+@pytest.mark.parametrize("name", ["status", "coverage", "coverage_week", "cropland"])
 def test_qgis_shows_classes_by_their_russian_names(in_qgis, name):
     shown = in_qgis[f"{name}.tif"]
     assert shown["renderer"] == "QgsPalettedRasterRenderer"

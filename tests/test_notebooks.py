@@ -5,25 +5,19 @@ import re
 import runpy
 from pathlib import Path
 
-import geopandas as gpd
 import jupytext
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
-import shapely
 
+from farmland import PIXELS, corner
 from lesniva import aoi, config, pipeline, synthetic
 from lesniva.execution import SYNCHRONOUS
-from lesniva.synthetic.embedded import FARMLAND_GRID
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 FOREST = ["forest-change-of-one-place.py"]
 FARMLAND = [path.name for path in NOTEBOOKS if path.name not in FOREST]
-
-PIXELS = 240
-"""Edge of the simulated farmland, pixels of 120 m."""
 
 YEAR = 2023
 
@@ -68,7 +62,7 @@ def forest(tmp_path_factory):
 def farmland(tmp_path_factory):
     """A folder as `make demo` leaves it, of four square districts."""
     home = tmp_path_factory.mktemp("farmland")
-    area = square_districts()
+    area = corner()
     (home / "aoi").mkdir()
     aoi.save(area, home / "aoi" / "lipetsk.geojson")
     synthetic.write_farmland_archive(
@@ -87,29 +81,6 @@ def farmland(tmp_path_factory):
     job = config.read(written(home / "pipelines" / "demo-harvest.toml", asked))
     pipeline.run(job, home / "out" / job.name, scheduler=SYNCHRONOUS)
     return home
-
-
-def square_districts():
-    """Area of four square districts over the corner of the embedded farmland."""
-    left, top = FARMLAND_GRID.left, FARMLAND_GRID.top
-    half = PIXELS * FARMLAND_GRID.resolution / 2
-    cells = {
-        f"d{row}{col}": shapely.box(
-            left + col * half, top - (row + 1) * half, left + (col + 1) * half, top - row * half
-        )
-        for row in range(2)
-        for col in range(2)
-    }
-    shapes = gpd.GeoSeries(cells.values(), crs=32637).segmentize(1000).to_crs("EPSG:4326")
-    names = {"kind": "raion", "name_en": list(cells), "name_ru": list(cells), "oktmo": ""}
-    districts = gpd.GeoDataFrame(
-        {**names, "approximate": True},
-        geometry=shapes.to_numpy(),
-        index=pd.Index(cells, name="adm_id"),
-        crs="EPSG:4326",
-    )
-    outline = shapely.MultiPolygon([districts.union_all()])
-    return aoi.Area("corner", "Corner", "Угол", outline, districts, True, "made for a test")
 
 
 @pytest.mark.parametrize("name", FOREST)

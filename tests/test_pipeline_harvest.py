@@ -10,38 +10,24 @@ import rasterio
 import shapely
 from rio_cogeo.cogeo import cog_validate
 
-from lesniva import config, pipeline, publish, synthetic
+from farmland import PIXELS, corner
+from lesniva import aoi, config, pipeline, publish, synthetic
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.fields import productivity
 from lesniva.synthetic.embedded import FARMLAND_GRID
 
-PIXELS = 240
 YEAR = 2024
-
-
-def districts():
-    """Four square districts over the corner of the embedded farmland."""
-    left, top = FARMLAND_GRID.left, FARMLAND_GRID.top
-    half = PIXELS * FARMLAND_GRID.resolution / 2
-    cells = {
-        f"d{row}{col}": shapely.box(
-            left + col * half, top - (row + 1) * half, left + (col + 1) * half, top - row * half
-        )
-        for row in range(2)
-        for col in range(2)
-    }
-    frame = gpd.GeoDataFrame({"adm_id": list(cells)}, geometry=list(cells.values()), crs=32637)
-    return frame.to_crs("EPSG:4326")
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archive")
+    area = corner()
     synthetic.write_farmland_archive(
         folder,
-        districts(),
+        area.districts.reset_index(),
         first_year=2017,
         last_year=YEAR,
         last_scene=f"{YEAR}-06-30",
@@ -49,14 +35,7 @@ def archive(tmp_path_factory):
         scenes_per_month={4: 2, 5: 2, 6: 2, 7: 1, 8: 1, 10: 1},
         bands=("red", "nir"),
     )
-    frame = districts().rename(columns={"adm_id": "id"})
-    frame["kind"], frame["name_en"], frame["name_ru"] = "raion", frame["id"], frame["id"]
-    whole = {"id": "corner", "kind": "region", "name_en": "Corner", "name_ru": "Угол"}
-    features = json.loads(frame.to_json(drop_id=True))["features"]
-    outline = shapely.union_all(frame.geometry).__geo_interface__
-    features.insert(0, {"type": "Feature", "properties": whole, "geometry": outline})
-    area = {"type": "FeatureCollection", "features": features}
-    (folder / "area.geojson").write_text(json.dumps(area))
+    aoi.save(area, folder / "area.geojson")
     return folder
 
 

@@ -8,7 +8,6 @@ import pytest
 import rasterio
 import shapely
 from PIL import Image
-from rasterio.transform import from_origin
 from shapely.geometry import box
 
 from lesniva.conventions import ATTRIBUTION, NODATA_INT16, SYNTHETIC_NOTICE
@@ -23,6 +22,7 @@ from lesniva.publish.maps import (
     season_chart,
     words,
 )
+from scenes import grid, write_tif
 
 WEST, NORTH, PIXEL = 540_000, 5_820_000, 20
 UTM = "EPSG:32637"
@@ -44,22 +44,9 @@ def drawn(monkeypatch):
 def raster(path, *, crs=UTM, west=WEST, north=NORTH, side=300, pixel=PIXEL, values=None):
     if values is None:
         values = np.full((side, side), 6_000, dtype=np.int16)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=values.shape[1],
-        height=values.shape[0],
-        count=1,
-        dtype="int16",
-        nodata=NODATA_INT16,
-        crs=crs,
-        transform=from_origin(west, north, pixel, pixel),
-    ) as dataset:
-        dataset.write(values, 1)
-        dataset.scales = (1e-4,)
-        dataset.update_tags(TIFFTAG_DATETIME="2026:06:10 00:00:00")
-    return path
+    here = grid(*values.shape, pixel, west=west, north=north)
+    when = {"TIFFTAG_DATETIME": "2026:06:10 00:00:00"}
+    return write_tif(path, values, here, nodata=NODATA_INT16, scale=1e-4, tags=when, crs=crs)
 
 
 def districts():

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
-from rasterio.transform import from_origin
 
 from browser import chromium, opened
 from lesniva import publish
@@ -18,28 +17,15 @@ from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.publish.report import outlines, pictures
 from lesniva.publish.report.words import WORDS
 from lesniva.tasks import closeups
+from scenes import grid, write_layer
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"
 PHONE, DESK = 390, 1280
+GRID = grid(300, 400, 20, west=545_000, north=5_818_000)
 
 
 def raster(path, name, values):
-    layer = publish.LAYERS[name]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=values.shape[1],
-        height=values.shape[0],
-        count=1,
-        dtype=layer.dtype,
-        nodata=layer.nodata,
-        crs="EPSG:32637",
-        transform=from_origin(545_000, 5_818_000, 20, 20),
-    ) as file:
-        file.write(values.astype(layer.dtype), 1)
-    return path
+    return write_layer(path, publish.LAYERS[name], values, GRID)
 
 
 def districts(name="Грязинский район"):
@@ -72,6 +58,8 @@ def alerts(count=30, *, name="Грязинский район"):
             "cause": np.where(np.arange(count) % 2, "fire", "harvest"),
             "cause_prob": 0.8,
             "forester_note": "seen on foot",
+            "review_status": "unreviewed",
+            "spread_days": 3.0,
             "event": np.where(np.arange(count) < 5, "new", "same"),
         },
         geometry=shapely.box(lon - 0.001, lat - 0.001, lon + 0.001, lat + 0.001),
@@ -87,6 +75,7 @@ def close_up():
         series={"ndvi": season, "nbr": season - 0.1},
         models={"nbr": ([0.6, 0.05, 0.0], 0.03)},
         chips={"before": ("2023-05-01", chip), "after": ("2023-05-11", chip * 2)},
+        outline=[[(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.25)]],
     )
 
 
@@ -110,11 +99,13 @@ def forest_page(folder, table, **changed):
     path = folder / "report" / "index.html"
     ndvi = raster(folder / "ndvi.tif", "ndvi", rng.integers(2_000, 9_000, (300, 400)))
     status = raster(folder / "status.tif", "status", rng.choice([0, 3, 250, 251], (300, 400)))
+    halves = np.repeat([[0], [1]], 150, axis=0) * np.ones(400)
+    week = raster(folder / "coverage_week.tif", "coverage_week", halves)
     told = {
         "run": about(),
         "alerts": table,
         "districts": districts(),
-        "rasters": {"ndvi": [ndvi], "status": [status]},
+        "rasters": {"ndvi": [ndvi], "status": [status], "coverage_week": [week]},
         "close_ups": {"a00000": close_up(), "a00001": close_up()},
     }
     publish.write_forest_report(path, **{**told, **changed})
@@ -279,10 +270,16 @@ def test_a_close_alert_has_its_pictures_chart_and_own_columns_and_others_say_why
         card = page.locator('.cards [data-alert="a00000"]')
         assert card.locator("img").count() == 2
         assert card.locator("img").first.evaluate("image => image.naturalWidth") == closeups.SIDE
+        picture = card.locator("img").first.bounding_box()
+        drawn = card.locator(".chip polygon").first.bounding_box()
+        assert drawn["width"] == pytest.approx(picture["width"] / 2, abs=3)
+        assert drawn["x"] == pytest.approx(picture["x"] + picture["width"] / 4, abs=3)
         card.scroll_into_view_if_needed()
         card.locator("canvas").first.wait_for()
         assert "рубка" in card.inner_text()
-        assert "forester_note" in card.inner_text()
+        assert "Forester_note" in card.inner_text()
+        assert "не проверен" in card.inner_text()
+        assert "Распространялось, дней\n3\n" in card.inner_text()
         assert page.locator('.cards [data-alert="a00002"] img').count() == 0
         assert "только для самых новых" in page.locator("#alerts").inner_text()
 
@@ -395,6 +392,16 @@ def test_ten_thousand_alerts_open_and_filter(browser, tmp_path):
         page.select_option("#filter-event", "new")
         assert page.locator(".result").inner_text().startswith("Показано: 5 ")
         assert page.locator(".cards .card").count() == 5
+
+
+def test_the_page_says_how_much_of_the_forest_was_seen_this_week_and_why_not(browser, forest):
+    with opened(browser, forest) as page:
+        figure = page.locator(".figure", has_text="леса видно за неделю")
+        assert figure.locator("strong").inner_text() == "50\u00a0%"
+        week = page.locator("#coverage .columns > div", has_text="за последние 7 дней")
+        rows = week.locator("tbody tr").all_inner_texts()
+        assert sorted(row.split("\t")[0] for row in rows) == ["видно", "облако"]
+        assert all("600" in row and "50,0 %" in row for row in rows)
 
 
 def test_no_alerts_at_all_make_a_page_that_says_so(browser, tmp_path):

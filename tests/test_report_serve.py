@@ -13,15 +13,14 @@ import defusedxml.ElementTree
 import morecantile
 import numpy as np
 import pytest
-import rasterio
 from PIL import Image
-from rasterio.transform import from_origin
 
 from lesniva import publish
 from lesniva.conventions import Status
 from lesniva.errors import EnvironmentFaultError, InputError
 from lesniva.publish import serve, tiles
 from lesniva.publish.report import pictures
+from scenes import grid, write_layer
 
 SIDE = 64
 EDGE = serve.MERCATOR_EDGE
@@ -33,21 +32,8 @@ WEST, NORTH = -EDGE + COLUMN * tiles.SIZE * PIXEL, EDGE - ROW * tiles.SIZE * PIX
 
 def write_raster(path, layer, numbers):
     """A raster on the very pixels of a tile, with its style."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=numbers.shape[1],
-        height=numbers.shape[0],
-        count=1,
-        dtype=layer.dtype,
-        nodata=layer.nodata,
-        crs="EPSG:3857",
-        transform=from_origin(WEST, NORTH, PIXEL, PIXEL),
-    ) as raster:
-        raster.write(numbers.astype(layer.dtype), 1)
-        raster.scales, raster.offsets = (layer.scale,), (layer.offset,)
+    here = grid(SIDE, SIDE, PIXEL, west=WEST, north=NORTH, crs="EPSG:3857")
+    write_layer(path, layer, numbers, here)
     known = numbers[numbers != layer.nodata]
     stats = publish.RasterStats(
         total=numbers.size,

@@ -340,8 +340,8 @@ def _findings(
     return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
 
 
-LATELY = np.timedelta64(30, "D")
-"""Time up to the last scene that the layer of coverage looks at."""
+LATELY = {"coverage": 30, "coverage_week": 7}
+"""Layer of coverage → days that it looks at, the last scene's the last."""
 
 
 def _coverage(
@@ -352,31 +352,39 @@ def _coverage(
     days: Sequence[cube.SolarDay],
     findings: Mapping[str, Path],
 ) -> dict[str, Path]:
-    """Write whether each pixel was seen lately and if not, why; add the share to the report."""
-    since = days[-1].date - LATELY
-    recent = [day for day in days if day.date >= since]
+    """Write whether each pixel was seen lately and if not, why; add the shares to the report.
+
+    Returns
+    -------
+    dict
+        ``layer/block key`` → file.
+    """
+    since = {name: days[-1].date - np.timedelta64(count - 1, "D") for name, count in LATELY.items()}
     work = {
-        block.key: {
+        f"{name}/{block.key}": {
             "block": block,
-            "days": days_over(block, recent),
+            "days": days_over(block, [day for day in days if day.date >= first]),
             "findings": findings[block.key],
-            "since": since,
+            "since": first,
             "how": watching.how,
         }
+        for name, first in since.items()
         for block in place.blocks
         if block.key in findings
     }
     made = run_cached(report, run_tasks, tasks.coverage_block, work, "coverage", ".npy")
-    counts = np.zeros(256, dtype=np.int64)
-    for path in made.values():
-        counts += np.bincount(np.load(path).ravel(), minlength=256)
-    seen, forest = counts[Coverage.CLEAR], counts[: Coverage.NOT_FOREST].sum()
-    if forest:
-        report.results["clear_share_30_days"] = round(float(seen / forest), 4)
-        report.words.append(
-            f"{100 * seen / forest:.0f} % of the watched forest had a clear observation in the "
-            f"{LATELY.astype(int)} days up to {days[-1].date}"
-        )
+    for name, count in LATELY.items():
+        counts = np.zeros(256, dtype=np.int64)
+        for key, path in made.items():
+            if key.startswith(f"{name}/"):
+                counts += np.bincount(np.load(path).ravel(), minlength=256)
+        seen, forest = counts[Coverage.CLEAR], counts[: Coverage.NOT_FOREST].sum()
+        if forest:
+            report.results[f"clear_share_{count}_days"] = round(float(seen / forest), 4)
+            report.words.append(
+                f"{100 * seen / forest:.0f} % of the watched forest had a clear observation in the "
+                f"{count} days up to {days[-1].date}"
+            )
     return made
 
 
@@ -563,12 +571,13 @@ def _publish(
                 for row, col, found_here in _of_grid(place, grid, findings, [variable])
             )
             put_raster(shelf, grid, name, layer, blocks)
-        blocks = (
-            (*place.offset(block), np.load(covered[block.key]))
-            for block in place.blocks
-            if block.grid_id == grid.id and block.key in covered
-        )
-        put_raster(shelf, grid, "coverage", publish.LAYERS["coverage"], blocks)
+        for name in LATELY:
+            blocks = (
+                (*place.offset(block), np.load(covered[f"{name}/{block.key}"]))
+                for block in place.blocks
+                if block.grid_id == grid.id and f"{name}/{block.key}" in covered
+            )
+            put_raster(shelf, grid, name, publish.LAYERS[name], blocks)
         put_composite(shelf, grid, "ndvi", ndvi)
     table = found.alerts.sort_values(["date_max", "alert_id"], ignore_index=True)
     put_tables(

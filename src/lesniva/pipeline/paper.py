@@ -87,6 +87,7 @@ def look_closely(
     }
     pictures = _picture(report, run_tasks, place, days, at_home, wanted)
     models = _models(book, at_home)
+    outlines = _in_view(at_home)
     found = {}
     for alert, of_alert in rows.items():
         series = {
@@ -102,6 +103,7 @@ def look_closely(
             series=series,
             models={name: model for name, model in own.items() if model is not None},
             chips=pictures.get(alert, {}),
+            outline=outlines[alert],
         )
     return found
 
@@ -233,4 +235,14 @@ def _models(
         state = ledger.read_block(book, block.key, names=("coefficients", "sigma", "status"))
         for alert, outline in outlines.items():
             found[alert] = closeups.model_of(state, block, outline)
+    return found
+
+
+def _in_view(at_home: Mapping[aoi.Block, Mapping[str, str]]) -> dict[str, Any]:
+    """Rings of the alerts in their pictures."""
+    found = {}
+    for block, outlines in at_home.items():
+        for alert, outline in outlines.items():
+            shape = closeups.on_grid(outline, block.geobox.crs)
+            found[alert] = closeups.in_view(shape, closeups.view(shape, block.geobox.crs))
     return found

@@ -195,11 +195,7 @@ N_OBS = Layer(
     ),
 )
 
-COVERAGE = _classes(
-    "coverage",
-    "Coverage of the last 30 days",
-    "Обеспеченность за последние 30 дней",
-    "Whether the pixel was seen clear in the 30 days up to the last scene, and if not, why",
+_COVERAGE_CLASSES = (
     LayerClass(Coverage.CLEAR, "seen clear", "видно", "#66bd63"),
     LayerClass(Coverage.CLOUD, "cloud", "облако", "#d9d9d9"),
     LayerClass(Coverage.SHADOW, "cloud shadow", "тень облака", "#737373"),
@@ -210,6 +206,22 @@ COVERAGE = _classes(
     LayerClass(Coverage.TOO_FEW_OBSERVATIONS, "too few observations", "мало наблюдений", "#e7d4e8"),
     LayerClass(Coverage.UNSTABLE_HISTORY, "unstable history", "нестабильная история", "#c2a5cf"),
     LayerClass(Coverage.NEVER_CLEAR, "never clear", "ни разу не видно", "#9970ab"),
+)
+
+COVERAGE = _classes(
+    "coverage",
+    "Coverage of the last 30 days",
+    "Обеспеченность за последние 30 дней",
+    "Whether the pixel was seen clear in the 30 days up to the last scene, and if not, why",
+    *_COVERAGE_CLASSES,
+)
+
+COVERAGE_WEEK = _classes(
+    "coverage_week",
+    "Coverage of the last 7 days",
+    "Обеспеченность за последние 7 дней",
+    "Whether the pixel was seen clear in the 7 days up to the last scene, and if not, why",
+    *_COVERAGE_CLASSES,
 )
 
 NDVI = Layer(
@@ -287,6 +299,7 @@ FOREST_LAYERS = (
     MAGNITUDE,
     N_OBS,
     COVERAGE,
+    COVERAGE_WEEK,
 )
 HARVEST_LAYERS = (NDVI, NDVI_ANOMALY, CROPLAND, PRODUCTIVITY)
 

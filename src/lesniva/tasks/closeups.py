@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
+import shapely.affinity
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
@@ -46,7 +47,7 @@ COLOURS = (("red", "green", "blue"), ("swir22", "nir08", "red"), ("swir22", "nir
 """Bands of a picture, best first; the others are false colours, where cut forest is purple."""
 
 LEAST_CLEAR = 0.9
-"""Share of a picture that should be clear."""
+"""Share of what a picture can show that should be clear."""
 
 Outlines = Mapping[str, str]
 """Alert id → polygon in EPSG:4326, as WKB in hexadecimal: text, as it names caches."""
@@ -66,6 +67,17 @@ def view(shape: BaseGeometry, crs: Any) -> GeoBox:
     half = min(max(ground, LEAST_GROUND), MOST_GROUND) / 2
     x, y = (west + east) / 2, (south + north) / 2
     return GeoBox.from_bbox((x - half, y - half, x + half, y + half), crs=crs, shape=(SIDE, SIDE))
+
+
+def in_view(shape: BaseGeometry, square: GeoBox) -> list[list[tuple[float, float]]]:
+    """Give the rings of an alert as shares of its picture's width and height, from its top left."""
+    pixels = shapely.affinity.affine_transform(shape, (~square.affine).to_shapely())
+    shares = shapely.affinity.scale(pixels, 1 / SIDE, 1 / SIDE, origin=(0, 0))
+    return [
+        [(round(x, 4), round(y, 4)) for x, y in ring.coords]
+        for part in shapely.get_parts(shares)
+        for ring in (part.exterior, *part.interiors)
+    ]
 
 
 def series_block(
@@ -223,8 +235,8 @@ def before_and_after(series: pd.DataFrame, last_normal: Any, first_anomaly: Any)
     dict
         ``before``: the last clear day not after `last_normal` (else before `first_anomaly`),
         ``after``: the first clear day from `first_anomaly` on, as ISO dates. Clear is
-        `LEAST_CLEAR` of the picture, or the clearest day there is. A side without any day that
-        shows something is left out.
+        `LEAST_CLEAR` of what the clearest day shows: at the edge of the scenes no day shows all. A
+        side without any day that shows something is left out.
     """
     dates = pd.DatetimeIndex(series["date"])
     first, last = pd.Timestamp(first_anomaly), pd.Timestamp(last_normal)
@@ -236,12 +248,8 @@ def before_and_after(series: pd.DataFrame, last_normal: Any, first_anomaly: Any)
     for side, rows in sides.items():
         seen = rows[rows["clear"] > 0]
         if len(seen):
-            clear = seen[seen["clear"] >= LEAST_CLEAR]
-            nearest = -1 if side == "before" else 0
-            row = (
-                clear.iloc[nearest] if len(clear) else seen.iloc[seen["clear"].to_numpy().argmax()]
-            )
-            chosen[side] = str(row["date"])[:10]
+            clear = seen[seen["clear"] >= LEAST_CLEAR * seen["clear"].max()]
+            chosen[side] = str(clear["date"].iloc[-1 if side == "before" else 0])[:10]
     return chosen
 
 

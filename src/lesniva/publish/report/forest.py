@@ -18,10 +18,10 @@ from lesniva.publish.report import about, outlines, pictures
 from lesniva.publish.report.page import write_page
 from lesniva.publish.report.words import WORDS
 
-OVERLAYS = ("ndvi", "status", "coverage")
+OVERLAYS = ("ndvi", "status", "coverage_week", "coverage")
 """Layers that the map can lie on, where they were published; the first is shown at first."""
 
-COVERAGE = ("coverage", "status")
+COVERAGE = ("coverage_week", "coverage", "status")
 """Layers whose classes say how much of the forest was watched, and why not the rest."""
 
 MOST_VERTICES = 250_000
@@ -41,6 +41,8 @@ class CloseUp:
     τ = days since 2015-01-01 / 365.25) and its noise, in index units."""
     chips: Mapping[str, tuple[str, npt.NDArray[np.int16]]] = field(default_factory=dict)
     """``before``, ``after`` → date and (3, y, x) int16 harmonised DN."""
+    outline: Sequence[Sequence[tuple[float, float]]] = ()
+    """Rings of the alert in its pictures: shares of width and height, from the top left."""
 
 
 def write_forest_report(
@@ -176,6 +178,7 @@ def _close_up(seen: CloseUp) -> dict[str, Any]:
             }
             for index, (coefficients, sigma) in seen.models.items()
         },
+        "outline": [list(map(list, ring)) for ring in seen.outline],
         "chips": {
             when: {"date": date, "image": pictures.chip(bands)}
             for when, (date, bands) in seen.chips.items()

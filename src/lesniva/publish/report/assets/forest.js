@@ -3,8 +3,9 @@
 
 const CARDS_A_TIME = 12;
 const CHANGED = { confirmed: "#a50061", low: "#e08214" };
-const WATCHED = { status: [0, 1, 2, 3, 4, 5, 6], coverage: [0] };
+const WATCHED = { status: [0, 1, 2, 3, 4, 5, 6], coverage_week: [0] };
 const NOT_FOREST = 250;
+const SVG = "http://www.w3.org/2000/svg";
 /** Columns that a card shows in its own way, or not at all; any other is shown by its title. */
 const OWN = new Set([
   "alert_id", "status", "date_min", "date_max", "confirmed_on", "probability", "magnitude", "n_obs",
@@ -40,14 +41,18 @@ function figures() {
     );
   const by = (key, value) => ALERTS.filter((alert) => alert[key] === value);
   const fresh = by("event", "new");
-  const share = watchedShare(DATA.coverage.find((each) => each.name === "status"));
+  const share = (name, key) => {
+    const found = watchedShare(DATA.coverage.find((each) => each.name === name));
+    return found == null ? null : figure(`${number(100 * found)}\u00a0%`, key);
+  };
   return el(
     "div",
     { class: "figures" },
     figure(number(fresh.length), "new_alerts", fresh),
     figure(number(by("status", "confirmed").length), "confirmed_alerts", by("status", "confirmed")),
     figure(number(by("status", "low").length), "low_alerts", by("status", "low")),
-    share == null ? null : figure(`${number(100 * share)}\u00a0%`, "watched"),
+    share("status", "watched"),
+    share("coverage_week", "seen_this_week"),
   );
 }
 
@@ -208,7 +213,7 @@ function card(alert) {
       el("h3", {}, `${hectares(alert.area_ha)}, ${nameOf(alert.adm_id)}`),
       el("span", { class: `badge ${alert.status}` }, word(alert.status)),
     ),
-    seen && Object.keys(seen.chips).length ? chips(alert, seen.chips) : null,
+    seen && Object.keys(seen.chips).length ? chips(seen) : null,
     el(
       "dl",
       { class: "facts" },
@@ -231,17 +236,35 @@ function card(alert) {
   );
 }
 
-function chips(alert, { before, after }) {
+function chips({ chips: { before, after }, outline }) {
   const figure = (chip, key) =>
     chip
       ? el(
           "figure",
           {},
-          el("img", { src: chip.image, alt: `${word(key)}, ${day(chip.date)}`, loading: "lazy" }),
+          el(
+            "div",
+            { class: "chip" },
+            el("img", { src: chip.image, alt: `${word(key)}, ${day(chip.date)}`, loading: "lazy" }),
+            outlined(outline),
+          ),
           el("figcaption", {}, `${word(key)} · ${day(chip.date)}`),
         )
       : null;
   return el("div", { class: "chips" }, figure(before, "before"), figure(after, "after"));
+}
+
+/** Rings over a picture, by shares of its sides. */
+function outlined(rings) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", "0 0 1 1");
+  drawing.setAttribute("aria-hidden", "true");
+  for (const ring of rings) {
+    const line = document.createElementNS(SVG, "polygon");
+    line.setAttribute("points", ring.map((vertex) => vertex.join(",")).join(" "));
+    drawing.append(line);
+  }
+  return drawing;
 }
 
 /** NDVI, which people know, and folded beneath it what the monitor itself has watched. */

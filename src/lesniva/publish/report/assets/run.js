@@ -1,6 +1,8 @@
 // The end of every page: how the results were made.
 "use strict";
 
+const LONG = 40; // letters of a fact that needs a line of its own
+
 function aboutRun() {
   const { run } = DATA;
   const rows = (entries, titles, file) =>
@@ -65,8 +67,17 @@ function others(row, known) {
     .filter((key) => !(`${key}_ru` in row) || language === "en")
     .map((key) => {
       const title = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
-      const value = typeof row[key] === "number" ? number(row[key], 2) : String(row[key]);
-      return el("div", {}, el("dt", {}, title), el("dd", {}, value));
+      const value = row[key];
+      const text =
+        typeof value === "number"
+          ? number(value, Number.isInteger(value) ? 0 : 2)
+          : coded(key, String(value));
+      return el(
+        "div",
+        { class: text.length > LONG ? "wide" : null },
+        el("dt", {}, title.charAt(0).toUpperCase() + title.slice(1)),
+        el("dd", {}, text),
+      );
     });
 }
 
