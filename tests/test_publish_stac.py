@@ -16,6 +16,7 @@ from lesniva.publish.layers import LAYERS
 from lesniva.publish.qgis import write_style
 from lesniva.publish.stac import EXTENSIONS, Product, Raster, write_stac
 from lesniva.storage import sha256
+from stac_extensions import know_extensions
 
 DAY = dt.date(2026, 6, 10)
 CREATED = dt.datetime(2026, 6, 11, 4, 0, tzinfo=dt.UTC)
@@ -49,19 +50,45 @@ def item_of(out, name="forest-20260610"):
     return json.loads((out / "stac" / name / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def without_extensions(entity):
-    # Schemas of extensions live on the net; the core's are in pystac.
-    entity.stac_extensions = []
-    return entity
+@pytest.fixture
+def _extensions_known():
+    know_extensions()
 
 
-def test_pystac_reads_and_validates_the_collection_and_its_items(tmp_path):
-    path = publish(tmp_path, product(tmp_path), product(tmp_path, "b"))
+@pytest.mark.usefixtures("_extensions_known")
+def test_pystac_reads_and_validates_the_collection_and_its_items_with_their_extensions(tmp_path):
+    (tmp_path / "alerts.geojson").write_text("{}")
+    files = {"alerts": tmp_path / "alerts.geojson"}
+    path = publish(tmp_path, product(tmp_path), product(tmp_path, "b"), files=files)
     collection = pystac.Collection.from_file(str(path))
     items = list(collection.get_items())
     assert [item.id for item in items] == ["forest-20260610", "b"]
-    for entity in (collection, *items):
-        assert without_extensions(entity).validate()
+    assert collection.validate()[1:] == [EXTENSIONS["file"]]
+    for item in items:
+        assert set(item.validate()[1:]) == set(EXTENSIONS.values())
+
+
+def _spoil_band(item, field, value):
+    item["assets"]["ndvi"]["bands"][0][field] = value
+
+
+SPOILT = {
+    "projection": lambda item: item["properties"].update({"proj:shape": [60.5, 80]}),
+    "raster": lambda item: _spoil_band(item, "raster:scale", "0.0001"),
+    "processing": lambda item: item["properties"].update({"processing:softwear": {}}),
+    "classification": lambda item: _spoil_band(item, "classification:classes", [{"value": 1}]),
+    "file": lambda item: item["assets"]["ndvi"].update({"file:checksum": "abcd"}),
+}
+
+
+@pytest.mark.usefixtures("_extensions_known")
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_a_field_that_an_extension_does_not_allow_makes_an_item_invalid(tmp_path, name):
+    publish(tmp_path, product(tmp_path))
+    stated = item_of(tmp_path)
+    SPOILT[name](stated)
+    with pytest.raises(pystac.STACValidationError, match=f"stac-extensions.github.io/{name}/"):
+        pystac.Item.from_dict(stated).validate()
 
 
 def test_the_extensions_of_pystac_read_what_they_know(tmp_path):

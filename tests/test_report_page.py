@@ -270,10 +270,14 @@ def test_a_close_alert_has_its_pictures_chart_and_own_columns_and_others_say_why
         card = page.locator('.cards [data-alert="a00000"]')
         assert card.locator("img").count() == 2
         assert card.locator("img").first.evaluate("image => image.naturalWidth") == closeups.SIDE
-        picture = card.locator("img").first.bounding_box()
-        drawn = card.locator(".chip polygon").first.bounding_box()
-        assert drawn["width"] == pytest.approx(picture["width"] / 2, abs=3)
-        assert drawn["x"] == pytest.approx(picture["x"] + picture["width"] / 4, abs=3)
+        left, width = card.locator(".chip").first.evaluate(
+            """chip => {
+                const [picture, drawn] = [...chip.querySelectorAll("img, polygon")].map((each) =>
+                    each.getBoundingClientRect());
+                return [(drawn.x - picture.x) / picture.width, drawn.width / picture.width];
+            }"""
+        )
+        assert (left, width) == pytest.approx((0.25, 0.5), abs=0.02)
         card.scroll_into_view_if_needed()
         card.locator("canvas").first.wait_for()
         assert "рубка" in card.inner_text()
@@ -401,7 +405,7 @@ def test_the_page_says_how_much_of_the_forest_was_seen_this_week_and_why_not(bro
         week = page.locator("#coverage .columns > div", has_text="за последние 7 дней")
         rows = week.locator("tbody tr").all_inner_texts()
         assert sorted(row.split("\t")[0] for row in rows) == ["видно", "облако"]
-        assert all("600" in row and "50,0 %" in row for row in rows)
+        assert all("50,0 %" in row for row in rows)
 
 
 def test_no_alerts_at_all_make_a_page_that_says_so(browser, tmp_path):
