@@ -1,6 +1,7 @@
 """The same ground through every source: one changed line in the pipeline file, the same numbers."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,10 +18,12 @@ import shapely
 import shapely.affinity
 
 from lesniva import cli, config, pipeline
-from lesniva.errors import PARTIAL
+from lesniva.errors import PARTIAL, CredentialsError
 from lesniva.execution import SYNCHRONOUS
+from lesniva.sources import sentinelhub as hub_room
+from lesniva.sources import stac as stac_room
 from scenes import grid, outline, write_tif
-from servers import cog, loopback, sentinelhub, stac
+from servers import cdse, cog, loopback, sentinelhub, stac
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 SAFE = SHARED / "api_responses" / "safe_metadata"
@@ -243,6 +246,49 @@ def hub_source(hub, **more):
 
 def test_the_process_api_gives_the_same_ndvi(tmp_path, hub):
     assert as_it_should_be(ndvi(tmp_path, hub_source(hub)))
+
+
+@pytest.fixture
+def data_space(tmp_path, monkeypatch):
+    """CDSE in small: JPEG 2000 files behind a token."""
+    folder, files = tmp_path / "served", {}
+    for band, size in (("B04", "10m"), ("B08", "10m"), ("SCL", "20m")):
+        path = folder / f"T37UDB_{band}_{size}.jp2"
+        write(path, band, shift=SHIFT, driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+        files[f"{band}_{size}"] = cdse.asset(path) | {"raster:offset": -0.1, "raster:scale": 1e-4}
+    item = feature({}, **{"auth:schemes": cdse.SCHEMES}) | {"assets": files}
+    with loopback.serving(cdse.data_space(folder, [item], sentinelhub.SentinelHub())) as server:
+        monkeypatch.setitem(stac_room.ENDPOINTS, "cdse", server.url)
+        monkeypatch.setitem(hub_room.SERVICES, "cdse", (server.url, f"{server.url}/token"))
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+        yield server
+
+
+def test_whole_files_of_cdse_behind_a_token_give_the_same_ndvi(
+    tmp_path, monkeypatch, caplog, data_space
+):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("CDSE_USERNAME", "someone@example.org")
+    monkeypatch.setenv("CDSE_PASSWORD", sentinelhub.SECRET)
+    source = 'kind = "stac"\nhref = "cdse"\narchive = "archive"'
+    assert as_it_should_be(ndvi(tmp_path, source))
+    asked = len(data_space.log)
+    assert as_it_should_be(ndvi(tmp_path, source))
+    again = data_space.log[asked:]
+    assert not [one for one in again if one.path == "/token" or "odata" in one.path]
+    written = all_that_is_written(tmp_path)
+    for canary in CANARIES:
+        assert canary not in caplog.text
+        assert canary.encode() not in written
+
+
+def test_cdse_without_any_credentials_says_which_there_are(tmp_path, monkeypatch, data_space):
+    for name in ("CDSE_USERNAME", "SH_CLIENT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    job = write_job(tmp_path, 'kind = "stac"\nhref = "cdse"\narchive = "archive"')
+    with pytest.raises(CredentialsError, match=r"AWS_ACCESS_KEY_ID.*or name .* CDSE_USERNAME"):
+        pipeline.run(job, tmp_path / "out", scheduler=SYNCHRONOUS)
 
 
 CANARIES = (sentinelhub.SECRET, sentinelhub.TOKEN, "canary-signature")

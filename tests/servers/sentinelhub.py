@@ -16,7 +16,7 @@ from rasterio.io import MemoryFile
 
 from servers.loopback import Answer, Request
 
-SECRET = "canary-secret-4242"  # noqa: S105 (to be looked for)
+SECRET = "canary-secret-wQzK"  # noqa: S105 (to be looked for; the end is in no number)
 TOKEN = "canary-token"  # noqa: S105
 
 
@@ -51,8 +51,7 @@ class SentinelHub:
             return self._give_token(request)
         with self._lock:
             now = time.monotonic()
-            bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if self.tokens.get(bearer, 0.0) <= now:
+            if not self.knows(request):
                 return Answer.of_json({"error": {"message": "expired"}}, 401)
             self._sent = [at for at in self._sent if at > now - 1.0]
             if len(self._sent) >= self.per_minute / 60:
@@ -65,12 +64,17 @@ class SentinelHub:
         }
         return answers[request.path](request.json())
 
+    def knows(self, request: Request) -> bool:
+        """Whether a request carries a token that is good now."""
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.tokens.get(bearer, 0.0) > time.monotonic()
+
     def revoke(self) -> None:
         self.tokens.clear()
 
     def _give_token(self, request: Request) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        if form.get("client_secret") != SECRET:
+        if SECRET not in (form.get("client_secret"), form.get("password")):
             return Answer.of_json({"error": "invalid_client"}, 401)
         token = f"{TOKEN}-{len(self.tokens)}-{time.monotonic_ns()}"
         self.tokens[token] = time.monotonic() + self.lifetime

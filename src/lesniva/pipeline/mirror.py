@@ -16,7 +16,7 @@ from lesniva.config import (
     SentinelHubSource,
     StacSource,
 )
-from lesniva.sources import process, sentinelhub, store
+from lesniva.sources import download, process, sentinelhub, stac, store
 from lesniva.sources import pull as mirroring
 from lesniva.sources.query import Query
 
@@ -100,14 +100,24 @@ def pull(
             max_units=source.max_units,
             max_gb=room,
         )
+    token = _by_token(source)
     return mirroring.pull(
         search(job, source, area),
         archive,
         area=area.outline,
         bands=bands_of(job),
         max_gb=room,
-        options=sources.gdal_env(source.href),
+        options=sources.gdal_env("" if token else source.href),
+        service=token,
     )
+
+
+def _by_token(source: StacSource) -> sentinelhub.Service | None:
+    """Take an account to fetch whole files with, where there are no keys for windows."""
+    if not stac.is_cdse(source.href) or not stac.missing_keys():
+        return None
+    who = download.account()
+    return None if who is None else sentinelhub.Service(who)
 
 
 def _room(archive: Path, max_gb: float | None) -> float | None:

@@ -5,6 +5,7 @@
 - `archive`: folders of SAFE products and band files, indexed to an item collection;
 - `sentinelhub`: accounts, limits and the search of Sentinel Hub and CDSE; `process` pulls their
   scenes into a local archive, `statistical` asks for zonal NDVI only;
+- `download`: whole files of CDSE, fetched with the token of an account;
 - `pull`: windows of an area mirrored from any source into a local archive;
 - `store`: how that archive is kept, and verified;
 - `reading`: the GDAL options and tries files of other machines need;

@@ -35,7 +35,7 @@ from lesniva.errors import (
     UnreadableSceneError,
 )
 from lesniva.progress import progress
-from lesniva.sources import catalog, reading, remote, store
+from lesniva.sources import catalog, download, reading, remote, sentinelhub, store
 from lesniva.sources.catalog import OnSkipped, Skipped
 from lesniva.sources.outlines import DEGREES, project
 
@@ -90,6 +90,7 @@ def pull(
     threads: int = 4,
     max_gb: float | None = None,
     options: Mapping[str, str] | None = None,
+    service: sentinelhub.Service | None = None,
     on_skipped: OnSkipped = catalog.log_skipped,
 ) -> Pulled:
     """Fetch the windows of an area from scenes of any source into a local archive.
@@ -110,6 +111,9 @@ def pull(
         Largest size of the archive, 10⁹ bytes.
     options
         GDAL options on top of `reading.gdal_env`.
+    service
+        An account of CDSE with whose token files are fetched whole (`download.read`), for lack of
+        keys to read windows with.
     on_skipped
         Told of every scene that could not be fetched.
 
@@ -127,7 +131,9 @@ def pull(
     EnvironmentFaultError
         The disk is full or cannot be written.
     """
-    fetch = partial(_fetch, archive=archive, area=area, bands=bands, options=options or {})
+    fetch = partial(
+        _fetch, archive=archive, area=area, bands=bands, options=options or {}, service=service
+    )
     with filling(archive):
         return run(items, fetch, archive, threads=threads, max_gb=max_gb, on_skipped=on_skipped)
 
@@ -237,6 +243,7 @@ def _fetch(
     area: BaseGeometry,
     bands: Collection[str] | None,
     options: Mapping[str, str],
+    service: sentinelhub.Service | None,
 ) -> Pulled:
     hrefs = catalog.assets(item)
     wanted = list(hrefs) if bands is None else list(bands)
@@ -253,8 +260,15 @@ def _fetch(
     files: dict[str, dict[str, Any]] = {}
     part: Part | None = None
     for band in missing:
+        asset = next(one for one in item.assets.values() if one.href == hrefs[band])
         work = partial(_window, area=area)
-        pixels, transform, part = reading.read(hrefs[band], work, options=options)
+        if service is None:
+            pixels, transform, part = reading.read(asset.href, work, options=options)
+        else:
+            _check_disk(archive, int(asset.extra_fields.get("file:size", 0)))
+            pixels, transform, part = download.read(
+                item, asset, work, service=service, folder=archive / item.id
+            )
         if part is None:
             store.save_empty(archive, item.id, outline)
             return Pulled(empty=1)
@@ -264,7 +278,7 @@ def _fetch(
             return Pulled(empty=1)
         path = archive / item.id / f"{band}.tif"
         written = store.save_band(path, pixels, crs=part.crs, transform=transform)
-        files[band] = {**_kept(item, band), **written, "lesniva:source": remote.redact(hrefs[band])}
+        files[band] = {**_kept(asset), **written, "lesniva:source": remote.redact(asset.href)}
     if part is None:
         raise UnreadableSceneError(f"scene {item.id} has no window")
     place = project(box(*part.bounds), part.crs, DEGREES, step=10_000)
@@ -334,10 +348,8 @@ def part_of(area: BaseGeometry, crs: CRS, bounds: tuple[float, float, float, flo
     return Part(window, inside, crs)
 
 
-def _kept(item: pystac.Item, band: str) -> dict[str, Any]:
+def _kept(asset: pystac.Asset) -> dict[str, Any]:
     """Fields of a provider's asset that decide how its numbers are read."""
-    href = catalog.assets(item)[band]
-    asset = next(one for one in item.assets.values() if one.href == href)
     names = ("raster:bands", "bands", "raster:scale", "raster:offset", "nodata", "data_type", "gsd")
     return {name: asset.extra_fields[name] for name in names if name in asset.extra_fields}
 

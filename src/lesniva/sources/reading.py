@@ -140,6 +140,7 @@ def read(
     options: Mapping[str, str] | None = None,
     attempts: int = ATTEMPTS,
     addressed: Callable[[str], str] = address,
+    driver: str | None = None,
 ) -> T:
     """Open a file and work on it; when either fails, forget what GDAL knows and try again.
 
@@ -155,6 +156,8 @@ def read(
         Tries at most; local files are tried once.
     addressed
         Gives what to open, anew for every try.
+    driver
+        The one GDAL driver it may be opened with; as the name says when not given.
 
     Returns
     -------
@@ -176,7 +179,7 @@ def read(
         try:
             with (
                 rasterio.Env(**{**gdal_env(), **(options or {}), **again}),
-                rasterio.open(opened, driver=driver_of(href)) as file,
+                rasterio.open(opened, driver=driver or driver_of(href)) as file,
             ):
                 if file.width * file.height > MAX_PIXELS:
                     raise UnreadableSceneError(
@@ -192,8 +195,13 @@ def read(
 
 
 def driver_of(href: str) -> str:
-    """Give the one GDAL driver a file may be opened with."""
-    return DRIVERS.get(PurePosixPath(urlsplit(href).path).suffix.lower(), "GTiff")
+    """Give the one GDAL driver a file may be opened with.
+
+    >>> driver_of("https://host.org/Products(1)/Nodes(T37UDB_B04_10m.jp2)/$value")
+    'JP2OpenJPEG'
+    """
+    path = urlsplit(href).path.removesuffix("/$value").rstrip(")")
+    return DRIVERS.get(PurePosixPath(path).suffix.lower(), "GTiff")
 
 
 def _shown(href: str) -> str:

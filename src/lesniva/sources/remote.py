@@ -11,6 +11,7 @@ Everything a provider answers passes through `fetch`. Its rules:
 - error messages carry addresses without their query (`redact`), never headers or bodies sent.
 """
 
+import io
 import ipaddress
 import json
 import logging
@@ -21,6 +22,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -129,6 +131,7 @@ def fetch(
     attempts: int = ATTEMPTS,
     timeout: tuple[float, float] | None = None,
     max_bytes: int = MAX_JSON_BYTES,
+    into: Path | None = None,
     retry_after_unit: float = 1.0,
     accept: Callable[[bytes], bool] = lambda _content: True,
     before: Callable[[], None] = lambda: None,
@@ -150,10 +153,13 @@ def fetch(
         Seconds to connect and between two bytes; `TIMEOUT` when not given.
     max_bytes
         Largest answer taken.
+    into
+        File that the body goes to instead of memory; written anew at every try.
     retry_after_unit
         Seconds in one step of a ``Retry-After`` number (Sentinel Hub: 0.001).
     accept
-        Looks at the body of a good answer; False counts as a fault that may pass.
+        Looks at the body of a good answer (empty when it went to a file); False counts as a fault
+        that may pass.
     before
         Called before every try: the place of a rate limit.
 
@@ -192,6 +198,7 @@ def fetch(
                     url,
                     hosts={*hosts, urlsplit(url).hostname or ""},
                     max_bytes=max_bytes,
+                    into=into,
                     retry_after_unit=retry_after_unit,
                     accept=accept,
                     sending={
@@ -362,6 +369,7 @@ def _once(
     *,
     hosts: Collection[str],
     max_bytes: int,
+    into: Path | None,
     retry_after_unit: float,
     accept: Callable[[bytes], bool],
     sending: dict[str, Any],
@@ -370,7 +378,7 @@ def _once(
         response = _follow(url, hosts, sending)
         with response:
             _judge(response, redact(url), retry_after_unit)
-            _take(response, max_bytes, redact(url))
+            _take(response, max_bytes, into, redact(url))
     except (requests.ConnectionError, requests.Timeout) as error:
         raise _TryAgainError(_reason(error)) from None
     except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
@@ -442,17 +450,19 @@ def _detail(response: requests.Response) -> str:
     return f": {text[:200]}"
 
 
-def _take(response: requests.Response, max_bytes: int, where: str) -> None:
-    """Read the body up to a limit and leave it in the response."""
-    content = bytearray()
-    for piece in response.iter_content(1 << 16):
-        content += piece
-        if len(content) > max_bytes:
-            raise SourceError(
-                f"{where} answers with more than {max_bytes / 1e6:.0f} MB; "
-                "ask for less or check the address"
-            )
-    response._content = bytes(content)  # noqa: SLF001 (requests offers no capped read)
+def _take(response: requests.Response, max_bytes: int, into: Path | None, where: str) -> None:
+    """Read the body up to a limit and leave it in the response, or in a file."""
+    size = 0
+    with io.BytesIO() if into is None else into.open("wb") as sink:
+        for piece in response.iter_content(1 << 16):
+            size += sink.write(piece)
+            if size > max_bytes:
+                raise SourceError(
+                    f"{where} answers with more than {max_bytes / 1e6:.0f} MB; "
+                    "ask for less or check the address"
+                )
+        content = sink.getvalue() if isinstance(sink, io.BytesIO) else b""
+    response._content = content  # noqa: SLF001 (requests offers no capped read)
 
 
 def _session() -> requests.Session:

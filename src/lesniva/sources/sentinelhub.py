@@ -59,6 +59,25 @@ class Account:
     """Limit of the account; a CDSE general user has 300."""
     units_per_minute: float = 300.0
     """Processing units a minute; a CDSE general user has 300."""
+    user: str = field(default="", repr=False)
+    """Name of a person, who has a password and lets a public client act; without secret then."""
+    password: str = field(default="", repr=False)
+
+    @property
+    def grant(self) -> dict[str, str]:
+        """What a token is asked for with (RFC 6749, sections 4.3 and 4.4)."""
+        if self.user:
+            return {
+                "grant_type": "password",
+                "client_id": self.client_id,
+                "username": self.user,
+                "password": self.password,
+            }
+        return {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+        }
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("credentials stay in their process; make the account where it is used")
@@ -102,7 +121,7 @@ def account(
             f"service {service!r} needs a token_url; or use one of {', '.join(SERVICES)}"
         )
     for address in (base, tokens):
-        _demand_encryption(address)
+        demand_encryption(address)
     client_id = os.environ.get("SH_CLIENT_ID", "")
     secret = os.environ.get("SH_CLIENT_SECRET", "")
     if not (client_id and secret):
@@ -151,7 +170,7 @@ class Service:
         max_bytes: int = remote.MAX_JSON_BYTES,
         accept: Callable[[bytes], bool] = remote.is_json,
     ) -> Any:
-        """Send a request of the package sentinelhub; a refused token is renewed once.
+        """Send a request of the package sentinelhub as `fetch` does.
 
         Parameters
         ----------
@@ -170,29 +189,39 @@ class Service:
         Raises
         ------
         SourceError, CredentialsError
-            As `remote.fetch`; CredentialsError when a fresh token is refused, too.
+            As `fetch`.
         """
         from sentinelhub.download.models import DownloadResponse
 
+        response = self.fetch(
+            request.url,
+            method=request.request_type.value,
+            body=request.post_values,
+            headers=request.headers,
+            max_bytes=max_bytes,
+            retry_after_unit=MILLISECONDS,
+            accept=accept,
+            before=lambda: self.limiter.wait(units),
+        )
+        return DownloadResponse.from_response(response, request)
+
+    def fetch(self, url: str, **request: Any) -> Any:
+        """`remote.fetch` with the account's token; a refused token is renewed once.
+
+        Raises
+        ------
+        SourceError, CredentialsError
+            As `remote.fetch`; CredentialsError when a fresh token is refused, too.
+        """
         token = self.token()
         for tries_left in (1, 0):
+            headers = {**request.get("headers", {}), "Authorization": f"Bearer {token}"}
             try:
-                response = remote.fetch(
-                    request.url,
-                    method=request.request_type.value,
-                    body=request.post_values,
-                    headers={**request.headers, "Authorization": f"Bearer {token}"},
-                    max_bytes=max_bytes,
-                    retry_after_unit=MILLISECONDS,
-                    accept=accept,
-                    before=lambda: self.limiter.wait(units),
-                )
+                return remote.fetch(url, **{**request, "headers": headers})
             except remote.RefusedError as error:
                 if error.status != 401 or not tries_left:
                     raise
                 token = self.token(refused=token)
-            else:
-                return DownloadResponse.from_response(response, request)
         raise AssertionError("the second refusal is raised")
 
     def token(self, refused: str = "") -> str:
@@ -207,11 +236,7 @@ class Service:
                 answer = remote.fetch_json(
                     self.account.token_url,
                     method="POST",
-                    form={
-                        "grant_type": "client_credentials",
-                        "client_id": self.account.client_id,
-                        "client_secret": self.account.client_secret,
-                    },
+                    form=self.account.grant,
                     retry_after_unit=MILLISECONDS,
                 )
                 try:
@@ -325,7 +350,8 @@ def _guarded(found: Any, base: str) -> Iterator[tuple[str, Any]]:
         ) from None
 
 
-def _demand_encryption(address: str) -> None:
+def demand_encryption(address: str) -> None:
+    """Refuse an address that credentials would travel to in the open (InputError)."""
     parts = urlsplit(address)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _THIS_MACHINE):
         return

@@ -48,6 +48,9 @@ SAS_ENDPOINT = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 SAS_MARGIN = 300.0
 """Seconds before its end at which a signature is renewed (half its life when that is less)."""
 
+EODATA = "https://eodata.dataspace.copernicus.eu"
+"""S3 store of CDSE."""
+
 _BLOBS = ".blob.core.windows.net"
 _SIGNATURES: dict[str, tuple[str, float]] = {}
 _SIGNING = threading.Lock()
@@ -193,19 +196,32 @@ def s3_options(href: str) -> dict[str, str]:
     CredentialsError
         The service needs keys and there are none.
     """
-    if ENDPOINTS.get(href, href) != ENDPOINTS["cdse"]:
+    if not is_cdse(href):
         return {}
-    missing = [n for n in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not os.environ.get(n)]
+    missing = missing_keys()
     if missing:
         raise CredentialsError(
             f"files of CDSE need S3 keys and {' and '.join(missing)} is not set; make keys at "
-            "https://eodata-s3keysmanager.dataspace.copernicus.eu and put them into the environment"
+            "https://eodata-s3keysmanager.dataspace.copernicus.eu and put them into the "
+            "environment, or name an archive and set CDSE_USERNAME and CDSE_PASSWORD"
         )
+    secure = EODATA.startswith("https://")
     return {
-        "AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu",
+        "AWS_S3_ENDPOINT": urlsplit(EODATA).netloc,
         "AWS_VIRTUAL_HOSTING": "FALSE",
-        "AWS_HTTPS": "YES",
+        "AWS_HTTPS": "YES" if secure else "NO",
     }
+
+
+def is_cdse(href: str) -> bool:
+    """Whether an API is that of the Copernicus Data Space, whose files need credentials."""
+    return ENDPOINTS.get(href, href) == ENDPOINTS["cdse"]
+
+
+def missing_keys() -> list[str]:
+    """Name the S3 keys that the environment lacks."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return [name for name in names if not os.environ.get(name)]
 
 
 def _transport(address: str, hosts: Collection[str], on_skipped: OnSkipped) -> Any:
