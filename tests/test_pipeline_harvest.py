@@ -1,6 +1,8 @@
 """The harvest journey on a small simulated farmland."""
 
 import json
+import shutil
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
+import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 
 from farmland import PIXELS, corner
@@ -47,6 +50,9 @@ def job(
     crop="winter_wheat",
     end=f"{YEAR}-06-30",
     issue_days='"cutoff"',
+    start="2016-09-01",
+    crop_from='cover = "winter"',
+    more="",
 ):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "job.toml"
@@ -59,18 +65,19 @@ def job(
         kind = "catalog"
         href = "{archive / "catalog.json"}"
         [period]
-        start = 2016-09-01
+        start = {start}
         end = {end}
         [grid]
         resolution = 120
-        block = 128
+        block = 256
         [harvest]
         year = {YEAR}
         cutoff = {cutoff}
         issue_days = {issue_days}
         yields = "{archive / "yields.csv"}"
         [harvest.crops.{crop}]
-        cover = "winter"
+        {crop_from}
+        {more}
         """
     )
     return config.read(path)
@@ -136,8 +143,15 @@ def test_a_second_run_without_new_scenes_does_nothing(archive, done):
     assert pipeline.run(job(done.parent, archive), done, scheduler=SYNCHRONOUS).nothing_new
 
 
-def test_new_scenes_make_only_their_season_anew(archive, tmp_path):
-    out = tmp_path / "out"
+@pytest.fixture
+def known(done, tmp_path):
+    """A folder whose job has seen all scenes already, so that a run costs seconds."""
+    shutil.copytree(done, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_new_scenes_make_only_their_season_anew(archive, known, tmp_path):
+    out = known
     pipeline.run(job(tmp_path, archive, end=f"{YEAR}-05-31"), out, scheduler=SYNCHRONOUS)
     before = {path.name for path in (out / ".lesniva" / "season").rglob("*.parquet")}
     pipeline.run(job(tmp_path, archive), out, scheduler=SYNCHRONOUS)
@@ -146,13 +160,80 @@ def test_new_scenes_make_only_their_season_anew(archive, tmp_path):
     assert len(after) == len(before)
 
 
-def test_nothing_after_the_cutoff_moves_the_forecast(archive, done, tmp_path):
-    early = job(tmp_path, archive, cutoff=f"{YEAR}-05-31")
-    stopped = job(tmp_path / "b", archive, cutoff=f"{YEAR}-05-31", end=f"{YEAR}-05-31")
-    for folder, wanted in (("a", early), ("b", stopped)):
-        pipeline.run(wanted, tmp_path / folder / "out", scheduler=SYNCHRONOUS)
-    tables = [pd.read_csv(tmp_path / folder / "out" / "forecast.csv") for folder in ("a", "b")]
+def test_nothing_after_the_cutoff_moves_the_forecast(archive, known, tmp_path):
+    tables = []
+    for end in (f"{YEAR}-06-30", f"{YEAR}-05-31"):
+        wanted = job(tmp_path, archive, cutoff=f"{YEAR}-05-31", end=end)
+        # made anew from the scenes, not remembered from the run before
+        for path in (known / ".lesniva" / "season").rglob(f"{YEAR}-*"):
+            path.unlink()
+        pipeline.run(wanted, known, scheduler=SYNCHRONOUS)
+        tables.append(pd.read_csv(known / "forecast.csv"))
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_weather_takes_part_and_none_of_it_from_after_the_cutoff(archive, known, tmp_path):
+    """The user's table, then the same as NetCDF with noise where nothing was known yet."""
+    daily = pd.read_csv(archive / "weather.csv", parse_dates=["date"])
+    daily = daily[daily["date"].between("2016-09-01", f"{YEAR}-08-31")]
+    season = daily["date"].dt.year + (daily["date"].dt.month >= 9)
+    known_until = pd.to_datetime(season.astype(str) + "-06-25")  # five days of latency
+    late = (daily["date"] > known_until).to_numpy()
+    assert 0.1 < late.mean() < 0.3
+    rng = np.random.default_rng(5)
+    noisy = daily.copy()
+    noisy.loc[late, "t2m_c"] = rng.uniform(-20, 40, late.sum())
+    noisy.loc[late, "prec_mm"] = rng.uniform(0, 90, late.sum())
+    daily.to_csv(tmp_path / "weather.csv", index=False)
+    noisy.set_index(["adm_id", "date"]).to_xarray().to_netcdf(tmp_path / "weather.nc")
+    told = {}
+    for name in ("weather.csv", "weather.nc"):
+        section = f'[weather]\nsource = "file"\nfile = "{tmp_path / name}"'
+        report = pipeline.run(job(tmp_path, archive, more=section), known, scheduler=SYNCHRONOUS)
+        assert report.results["weather_from"] == name
+        names = ("forecast", "forecast_total", "hindcast", "skill", "reasons", "analogues")
+        told[name] = {table: pd.read_csv(known / f"{table}.csv") for table in names}
+    model = json.loads((known / "models" / "winter_wheat_06-30" / "model.json").read_text())
+    assert {"ndvi_peak", "gdd_sos", "prec_30d", "prec_since_april", "htk"} <= set(
+        model["predictors"]
+    )
+    for table, rows in told["weather.csv"].items():
+        pd.testing.assert_frame_equal(rows, told["weather.nc"][table], obj=table)
+
+
+def test_the_users_maps_are_used_and_named_in_what_comes_out(archive, tmp_path):
+    """Cropland from parcels, the crop from a raster of types; two seasons of imagery will do."""
+    wheat = int(synthetic.farmland.Crop.WINTER_WHEAT)
+    crop_map = archive / "truth" / "crop_map_2018.tif"
+    fields = parcels()
+    fields.to_file(tmp_path / "fields.gpkg")
+    wanted = job(
+        tmp_path,
+        archive,
+        start=f"{YEAR - 2}-09-01",
+        crop_from=f'mask = "{crop_map}"\nvalues = [{wheat}]\nmade_of = 2018',
+        more='[cropland]\nparcels = "fields.gpkg"\nmade_of = 2018',
+    )
+    report = pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
+    assert report.results["cropland_from"] == "fields.gpkg"
+    assert report.results["winter_wheat_from"] == "crop_map_2018.tif"
+    claim = pd.read_csv(tmp_path / "out" / "claims.csv").iloc[0]
+    assert claim["mask"] == "crop_map_2018.tif"
+    assert claim["first_test_year"] >= 2019
+    seen = pd.read_csv(tmp_path / "out" / "district_ndvi.csv")
+    clear = seen[seen["clear_share"] > 0.2]
+    hectares = (clear["weight"] / clear["clear_share"]).groupby([clear["cover"], clear["adm_id"]])
+    with rasterio.open(crop_map) as file:
+        cell, sown = abs(file.res[0] * file.res[1]) / 1e4, file.read(1) == wheat
+    told = hectares.median()
+    assert told["winter_wheat"].sum() == pytest.approx(sown.sum() * cell, rel=0.05)
+    assert told["cropland"].sum() == pytest.approx(fields.area.sum() / 1e4, rel=0.1)
+
+
+def test_a_map_that_is_not_there_is_named(archive, tmp_path):
+    wanted = job(tmp_path, archive, more=f'[cropland]\nmask = "{Path("lost.tif")}"')
+    with pytest.raises(InputError, match=r"the map .*lost\.tif is not there; check the path"):
+        pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
 
 
 def test_a_crop_without_yields_is_refused_by_name(archive, done):

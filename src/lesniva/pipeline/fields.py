@@ -50,7 +50,7 @@ def survey_fields(job: FieldsPipeline, out: Path, run_tasks: execution.RunTasks)
         days = [day for day in days if day.date <= np.datetime64(cutoff)]
         mask = tasks.Map(job.fields.file, None, sha256(job.fields.file))
         masks = _masks(report, run_tasks, place, days, mask)
-        seasons = sum_seasons(report, run_tasks, place, parcels, days, Maps(masks, {}, {}))
+        seasons = sum_seasons(report, run_tasks, place, parcels, days, Maps(masks, {}, {}, {}))
         peaks = _peaks(report, run_tasks, place, days)
         with stage(report, "fields"):
             observed = zonal.means(sums_of(seasons))

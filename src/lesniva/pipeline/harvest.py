@@ -50,6 +50,8 @@ class Maps:
     """The user's maps of crops."""
     first_test: Mapping[str, int]
     """Crop → earliest harvest year that had no part in its map; 0 where the map does not say."""
+    told_by: Mapping[str, str]
+    """Crop → what tells where it grows, in words."""
 
 
 def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTasks) -> Report:
@@ -88,7 +90,7 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
         ndvi = latest_ndvi(report, run_tasks, place, days)
         with stage(report, "publish"):
             shelf = Shelf(job, report, place, days)
-            _publish(shelf, cutoff, outlooks, observed, maps.cropland, ndvi)
+            _publish(shelf, cutoff, outlooks, observed, maps, ndvi)
         write_text(out / STATE / MADE_OF, made_of)
     return report
 
@@ -166,19 +168,19 @@ def _find_maps(
     report.words.append(f"cropland is told by {told_by}")
     cropland = run_cached(report, run_tasks, tasks.cropland_block, work, "cropland", ".npy")
     known_from = job.cropland.made_of if given else max(seasons)
-    crops, first_test = {}, {}
+    crops, first_test, sources = {}, {}, {}
     for crop, wanted in job.harvest.crops.items():
         own = _given(wanted)
         made_of = wanted.made_of if own else known_from
         first_test[crop] = 0 if made_of is None else made_of + 1
         if own is not None:
             crops[crop] = own
-        told_by = own.path.name if own else f"{wanted.cover} cover of the cropland"
+        sources[crop] = own.path.name if own else f"{wanted.cover} cover of {told_by}"
         if made_of is None:
-            told_by += ", a map whose season is not said: hindcasts may know their own map"
-        report.results[f"{crop}_from"] = told_by
-        report.words.append(f"{crop} is told by {told_by}")
-    return Maps(cropland, crops, first_test)
+            sources[crop] += ", a map whose season is not said: hindcasts may know their own map"
+        report.results[f"{crop}_from"] = sources[crop]
+        report.words.append(f"{crop} is told by {sources[crop]}")
+    return Maps(cropland, crops, first_test, sources)
 
 
 def _given(section: Any) -> tasks.Map | None:
@@ -298,7 +300,7 @@ def _publish(
     cutoff: dt.date,
     outlooks: Sequence[Outlook],
     observed: pd.DataFrame,
-    cropland: Mapping[str, Path],
+    maps: Maps,
     ndvi: dict[str, Path],
 ) -> None:
     report, place = shelf.report, shelf.place
@@ -307,6 +309,7 @@ def _publish(
         name: pd.concat([each.tables[name] for each in outlooks], ignore_index=True)
         for name in TABLES
     }
+    tables["claims"]["mask"] = tables["claims"]["crop"].map(maps.told_by)
     layer = _layer(place, pd.concat([each.tables["forecast"] for each in today]))
     season = tables.pop("forecast")
     put_tables(
@@ -327,9 +330,9 @@ def _publish(
     _draw(shelf, layer, outlooks, tables)
     for grid in place.grids:
         blocks = (
-            (*place.offset(block), np.load(cropland[block.key]).astype(np.uint8))
+            (*place.offset(block), np.load(maps.cropland[block.key]).astype(np.uint8))
             for block in place.blocks
-            if block.grid_id == grid.id and block.key in cropland
+            if block.grid_id == grid.id and block.key in maps.cropland
         )
         put_raster(shelf, grid, "cropland", publish.LAYERS["cropland"], blocks)
         put_composite(shelf, grid, "ndvi", ndvi)
