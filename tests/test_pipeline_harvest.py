@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
-import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 
 from farmland import PIXELS, corner
