@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesniva.change import expected, fit, reverse_cusum
-from lesniva.change.regression import design, median
+from lesniva.change.regression import design, median, moments
 from lesniva.conventions import NODATA_INT16, Status, from_day_number, to_day_number
 from lesniva.errors import InputError
 
@@ -228,6 +228,17 @@ def test_the_design_is_of_julian_years():
     np.testing.assert_allclose(X, [[1, 0, 1, 0], [1, 4, 1, 0]], atol=1e-12)
     quarter = design([1461 // 4], 1)[0]
     np.testing.assert_allclose(quarter[1:], [1, 0], atol=0.01)
+
+
+@pytest.mark.parametrize("trend", [False, True])
+@pytest.mark.parametrize("order", [1, 3, 5])
+def test_products_of_regressors_are_made_of_fewer_columns(order, trend):
+    X = design(DAYS, order, trend=trend)
+    columns, place, share = moments(DAYS, order, trend=trend)
+    row, column = np.tril_indices(X.shape[1])
+    wanted = X[:, row] * X[:, column]
+    np.testing.assert_allclose((columns[:, place] * share).sum(axis=-1), wanted, atol=1e-13)
+    assert order == 1 or columns.shape[1] < wanted.shape[1]
 
 
 @pytest.mark.parametrize(

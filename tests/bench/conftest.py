@@ -72,9 +72,8 @@ def peer() -> Iterator[Callable[..., Seconds]]:
 
         return seconds
 
-    yield of
-    process.stdin.close()
-    process.wait(timeout=60)
+    with process:  # closes both pipes, at which the peer ends, and waits for it
+        yield of
 
 
 @pytest.fixture

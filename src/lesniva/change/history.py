@@ -14,7 +14,7 @@ import xarray as xr
 
 from lesniva.change.critical import reverse_cusum_critical_value
 from lesniva.change.lanes import LANES, Calendar, Fitted, Method, fit_pixels
-from lesniva.change.regression import coefficient_names, day_numbers, design, products
+from lesniva.change.regression import coefficient_names, day_numbers, design, moments
 from lesniva.conventions import Status, flags, from_day_number
 from lesniva.errors import InputError
 
@@ -102,7 +102,7 @@ def fit(
     year = from_day_number(day).astype("datetime64[Y]").astype(np.int64)
     fit_pixels(
         stack.reshape(len(day), n_pixels),
-        Calendar(day, year, X, products(X)),
+        Calendar(day, year, X, *moments(day, max_order, trend=trend)),
         Method(
             trend=int(trend),
             max_order=max_order,

@@ -73,13 +73,65 @@ def design(day: npt.ArrayLike, order: int, *, trend: bool = False) -> Float:
     return np.ascontiguousarray(np.stack(columns, axis=1))
 
 
-def products(X: Float) -> Float:
-    """Lower triangles, row by row, of the outer products x xᵀ: (time, p (p + 1) / 2).
+def moments(day: npt.ArrayLike, order: int, *, trend: bool = False) -> tuple[Float, Int, Float]:
+    """Build what the products of two regressors of `design` are made of.
 
-    The triangle of a model with fewer columns is a prefix of it.
+    A product of two harmonics is half a sum of two others: of 28 products of three harmonics 13
+    columns are made, so that sums over dates are formed of these.
+
+    Parameters
+    ----------
+    day, order, trend
+        As in `design`.
+
+    Returns
+    -------
+    columns
+        (time, m) float64: 1, cos and sin up to twice the order; with a trend the regressors times
+        the years besides.
+    place, share
+        (q, 2): product k of the packed lower triangle of x xᵀ, row by row, is the sum of
+        share[k, i] × columns[:, place[k, i]]. The triangle of a model with fewer columns is a
+        prefix of it.
     """
-    row, column = np.tril_indices(X.shape[1])
-    return np.ascontiguousarray(X[:, row] * X[:, column])
+    days = np.asarray(day, dtype=np.int64)
+    columns = design(days, 2 * order)
+    n_harmonics = columns.shape[1]
+    if trend:
+        years = days / 365.25
+        columns = np.hstack([columns, years[:, None] * design(days, order, trend=True)])
+    # Harmonic numbers of the regressors: 0, then −k for cos k and k for sin k; None = years.
+    kinds = [0, *([None] if trend else []), *(s * k for k in range(1, order + 1) for s in (-1, 1))]
+    pairs = [
+        _product(i, kinds[i], j, kinds[j], n_harmonics)
+        for i in range(len(kinds))
+        for j in range(i + 1)
+    ]
+    place, share = zip(*pairs, strict=True)
+    return np.ascontiguousarray(columns), np.array(place), np.array(share, dtype=np.float64)
+
+
+def _product(
+    i: int, a: int | None, j: int, b: int | None, n_harmonics: int
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Columns of `moments` and their shares that make the product of regressors i ≥ j."""
+    if a is None or b is None:
+        other = i if b is None else j
+        return (n_harmonics + other, 0), (1.0, 0.0)
+    if a == 0 or b == 0:
+        return (_column(a or b), 0), (1.0, 0.0)
+    m, k = abs(a), abs(b)
+    less, more = abs(m - k), m + k
+    if (a < 0) == (b < 0):  # cos cos and sin sin
+        return (_column(-less), _column(-more)), (0.5, 0.5 if a < 0 else -0.5)
+    sine, cosine = (m, k) if a > 0 else (k, m)
+    sign = float(np.sign(sine - cosine))
+    return (_column(more), _column(less)), (0.5, 0.5 * sign)
+
+
+def _column(kind: int) -> int:
+    """Column of `design` without a trend: 0 the intercept, −k cos k, k sin k."""
+    return 2 * abs(kind) - (kind < 0) if kind != 0 else 0
 
 
 def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
@@ -88,41 +140,6 @@ def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
     for k in range(1, order + 1):
         names += [f"cos{k}", f"sin{k}"]
     return names
-
-
-@inner
-def solve_packed(A: Float, b: Float, p: int) -> bool:
-    """Solve A x = b in place (A a packed lower triangle, x left in b) by Cholesky.
-
-    Returns False, with A and b spoilt, when A is not positive definite to working precision.
-    """
-    for i in range(p):
-        row = i * (i + 1) // 2
-        for j in range(i):
-            other = j * (j + 1) // 2
-            total = A[row + j]
-            for k in range(j):
-                total -= A[row + k] * A[other + k]
-            A[row + j] = total / A[other + j]
-        pivot = A[row + i]
-        before = pivot
-        for k in range(i):
-            pivot -= A[row + k] * A[row + k]
-        if not pivot > 1e-10 * before:
-            return False
-        A[row + i] = np.sqrt(pivot)
-    for i in range(p):
-        row = i * (i + 1) // 2
-        total = b[i]
-        for k in range(i):
-            total -= A[row + k] * b[k]
-        b[i] = total / A[row + i]
-    for i in range(p - 1, -1, -1):
-        total = b[i]
-        for k in range(i + 1, p):
-            total -= A[k * (k + 1) // 2 + i] * b[k]
-        b[i] = total / A[i * (i + 1) // 2 + i]
-    return True
 
 
 @inner
