@@ -212,6 +212,22 @@ def test_a_late_scene_makes_its_blocks_start_anew_and_changes_nothing_else(
     assert_same(out, whole, history=False)
 
 
+def test_scenes_without_red_are_shown_by_the_index_that_is_watched(archive, whole, tmp_path):
+    few = tmp_path / "archive"
+    shutil.copytree(archive, few)
+    for path in few.glob("scenes/*/*.json"):
+        item = json.loads(path.read_text())
+        del item["assets"]["red"]
+        path.write_text(json.dumps(item))
+    out = tmp_path / "out"
+    report = run(job_file(tmp_path, few), out)
+    assert report.exit_code == 0
+    mine, theirs = rasters(out), rasters(whole)
+    assert mine.keys() ^ theirs.keys() == {"nbr.tif", "ndvi.tif"}
+    np.testing.assert_array_equal(mine["status.tif"], theirs["status.tif"])
+    assert publish.verify(out) == []
+
+
 def test_an_unreadable_scene_is_named_and_the_rest_goes_on(archive, tmp_path):
     broken = tmp_path / "archive"
     shutil.copytree(archive, broken)

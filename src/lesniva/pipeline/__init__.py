@@ -7,7 +7,8 @@
 
 `forest.monitor_forest`, `harvest.forecast_harvest`, `fields.survey_fields` and
 `composite.composite` say what happens in which order; what happens to one block is in
-`lesniva.tasks`. `place` finds area, blocks and scenes,
+`lesniva.tasks`. `monitoring` keeps the monitor of the forest's blocks, `alerting` the identity of
+its alerts, `showing` publishes both. `place` finds area, blocks and scenes,
 `meteo` the weather, `outlook` judges and forecasts a crop on a day, `statistics` imports yield
 tables, `running` keeps the clock, the lock and the faults of a run, `shelf` publishes what came
 out, `planning` says beforehand what a run would do, `upkeep` how a job stands between its runs, and

@@ -151,17 +151,18 @@ def _put(
     )
 
 
-def latest_ndvi(
+def latest_picture(
     report: Report,
     run_tasks: execution.RunTasks,
     place: Place,
     days: Sequence[cube.SolarDay],
+    index: str = "ndvi",
 ) -> dict[str, Path]:
-    """NDVI of the last `LATEST_DAYS` days: what the ground looks like now."""
+    """Index of the last `LATEST_DAYS` days: what the ground looks like now."""
     recent = [day for day in days if day.date > days[-1].date - np.timedelta64(LATEST_DAYS, "D")]
-    how = observing("ndvi", recent, place)
+    how = observing(index, recent, place)
     work = {
-        f"ndvi/{block.key}": {
+        f"{index}/{block.key}": {
             "block": block,
             "grid": place.grid_of(block),
             "days": over,

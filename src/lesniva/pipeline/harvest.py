@@ -14,7 +14,7 @@ import pandas as pd
 from lesniva import cube, execution, features, forecast, publish, tasks, yields, zonal
 from lesniva.config import CropSection, HarvestPipeline
 from lesniva.errors import InputError
-from lesniva.pipeline.composite import latest_ndvi, put_composite
+from lesniva.pipeline.composite import latest_picture, put_composite
 from lesniva.pipeline.meteo import weather_of
 from lesniva.pipeline.outlook import TABLES, Outlook, day_of, outlook
 from lesniva.pipeline.paper import REPORT, about, rasters
@@ -87,7 +87,7 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
                 for crop in job.harvest.crops
                 for each in _outlooks(job, report, place, cutoff, crop, observed, weather, maps)
             ]
-        ndvi = latest_ndvi(report, run_tasks, place, days)
+        ndvi = latest_picture(report, run_tasks, place, days)
         with stage(report, "publish"):
             shelf = Shelf(job, report, place, days)
             _publish(shelf, cutoff, outlooks, observed, maps, ndvi)

@@ -13,7 +13,7 @@ import shapely
 from lesniva import aoi, cube, execution, ledger, publish, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import InputError
-from lesniva.pipeline.place import Place, days_over, observing
+from lesniva.pipeline.place import Place, common_bands, days_over, observing
 from lesniva.pipeline.running import Report, run_cached
 from lesniva.pipeline.shelf import Shelf
 from lesniva.tasks import closeups
@@ -195,7 +195,7 @@ def _picture(
     wanted: Mapping[str, Mapping[str, str]],
 ) -> dict[str, dict[str, tuple[str, Any]]]:
     """Pictures by alert and side; none where the scenes have no bands for colours."""
-    common = set.intersection(*(set(scene.files) for day in days for scene in day.scenes))
+    common = common_bands(days)
     colours = next((bands for bands in closeups.COLOURS if common.issuperset(bands)), None)
     if colours is None:
         return {}

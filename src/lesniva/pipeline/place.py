@@ -151,6 +151,11 @@ def over(place: Place, shapes: gpd.GeoDataFrame) -> Place:
     return replace(place, blocks=tuple(blocks))
 
 
+def common_bands(days: Sequence[cube.SolarDay]) -> set[str]:
+    """Bands that all scenes have."""
+    return set.intersection(*(set(scene.files) for day in days for scene in day.scenes))
+
+
 def observing(
     index: str,
     days: Sequence[cube.SolarDay],
@@ -176,7 +181,7 @@ def observing(
     InputError
         The scenes lack the bands.
     """
-    common = set.intersection(*(set(scene.files) for day in days for scene in day.scenes))
+    common = common_bands(days)
     wanted = AUTO_INDICES if index == "auto" else (index,)
     possible = [name for name in wanted if common.issuperset(indices.bands_of([name]))]
     if not possible or "scl" not in common:

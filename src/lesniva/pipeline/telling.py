@@ -13,7 +13,7 @@ import shapely
 from lesniva import alerts, aoi, cube, execution, masks, publish, tasks
 from lesniva.config import ForestPipeline, PermitSection, UnitSection
 from lesniva.errors import InputError
-from lesniva.pipeline.place import Place, days_over
+from lesniva.pipeline.place import Place, common_bands, days_over
 from lesniva.pipeline.running import Report, run_cached, stage
 
 ACQUIRED = ("acq_date", "date")
@@ -136,7 +136,7 @@ def _spectra(
 
 def _bands(days: Sequence[cube.SolarDay], place: Place) -> tasks.Observing:
     """Those bands of the rules, and of the test for thin cloud, that all scenes have."""
-    common = set.intersection(*(set(scene.files) for day in days for scene in day.scenes))
+    common = common_bands(days)
     wanted = dict.fromkeys((*alerts.BANDS, *masks.VEIL_BANDS, "scl"))
     return tasks.Observing(
         index="", bands=tuple(band for band in wanted if band in common), access=place.access

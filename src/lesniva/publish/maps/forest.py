@@ -59,6 +59,7 @@ def forest_map(
     districts: gpd.GeoDataFrame,
     title: str,
     credit: str,
+    index: str = "NDVI",
     language: Language = "en",
 ) -> None:
     """Draw the alerts of an area over its NDVI, with their hectares by month.
@@ -81,6 +82,8 @@ def forest_map(
         What is shown.
     credit
         Attribution, or the notice that the data is synthetic; stands at the bottom.
+    index
+        What the rasters hold, where there is no NDVI.
     language
         Of everything but title and credit; the notice of `conventions` is translated too.
 
@@ -119,7 +122,7 @@ def forest_map(
         _draw_alerts(ax, found)
         ground.scale(ax, words.say("km", language))
         _name_districts(ax, shapes, found, _number_largest(ax, found), language)
-        y = _draw_legend(figure, found, image, BOTTOM + high, language)
+        y = _draw_legend(figure, found, image, index, BOTTOM + high, language)
         if len(found):
             _draw_bars(figure, found, y - 0.3, language)
             _list_largest(figure, found, y - 2.2, language)
@@ -228,7 +231,12 @@ def _name_districts(
 
 
 def _draw_legend(
-    figure: "Figure", found: gpd.GeoDataFrame, image: "AxesImage", y: float, language: Language
+    figure: "Figure",
+    found: gpd.GeoDataFrame,
+    image: "AxesImage",
+    index: str,
+    y: float,
+    language: Language,
 ) -> float:
     """Explain colours and shapes below `y`; give the height where that ends."""
     from matplotlib.lines import Line2D
@@ -252,7 +260,14 @@ def _draw_legend(
             Patch(fc="white", ec="#707070", lw=1.5, label=words.say("unconfirmed", language)),
             Line2D([], [], color="#b0b0b0", label=words.say("dot", language), **dot),
         ]
-    handles += [Patch(fc="white", ec="#c0c0c0", lw=0.7, label=words.say("no_ndvi", language))]
+    handles += [
+        Patch(
+            fc="white",
+            ec="#c0c0c0",
+            lw=0.7,
+            label=words.say("no_index", language).format(index=index),
+        )
+    ]
     legend = figure.legend(
         handles=handles,
         title=words.say("first_anomaly" if len(found) else "no_alerts", language),
@@ -267,7 +282,9 @@ def _draw_legend(
         labelspacing=0.7,
     )
     y = legend.get_window_extent().y0 / page.DPI - 0.25
-    page.write(figure, COLUMN, y, words.say("background", language), weight="bold")
+    page.write(
+        figure, COLUMN, y, words.say("background", language).format(index=index), weight="bold"
+    )
     scale = page.axes(figure, COLUMN, y - 0.25, page.RIGHT - COLUMN, 0.12)
     bar = figure.colorbar(image, scale, orientation="horizontal", extendfrac="auto")
     classes = np.linspace(*ground.GROUND_RANGE, len(ground.GROUND) - 1)

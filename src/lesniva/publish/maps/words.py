@@ -11,7 +11,7 @@ from lesniva.publish.qgis import MONTHS
 
 WORDS: dict[str, tuple[str, str]] = {
     "approximate": ("district outlines are approximate", "границы районов приблизительны"),
-    "background": ("Background: NDVI", "Фон: NDVI"),
+    "background": ("Background: {index}", "Фон: {index}"),
     "by_month": ("Hectares by month", "Гектары по месяцам"),
     "by_year": ("Hectares by year", "Гектары по годам"),
     "confirmed": ("confirmed", "подтверждено"),
@@ -31,7 +31,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "mean5": ("mean of 5 years", "среднее за 5 лет"),
     "no_alerts": ("No alerts", "Сигналов нет"),
     "no_forecast": ("no forecast", "нет прогноза"),
-    "no_ndvi": ("no NDVI", "нет NDVI"),
+    "no_index": ("no {index}", "нет {index}"),
     "no_past": ("no past years to judge by", "нет прошлых лет для проверки"),
     "no_skill": (
         (

@@ -1,0 +1,261 @@
+"""The monitor of a forest's blocks: its history learnt, its new days fed, and what it then says."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from lesniva import aoi, cube, execution, ledger, tasks
+from lesniva.config import ForestPipeline
+from lesniva.errors import NoDataError
+from lesniva.pipeline.place import Place, observing
+from lesniva.pipeline.running import Report, note, run_cached, stage
+from lesniva.storage import whole_file
+
+FOREST_RASTERS = {
+    "status": "status",
+    "first_anomaly": "first_anomaly",
+    "last_normal": "last_normal",
+    "confirmed_on": "confirmed",
+    "probability": "percent",
+    "magnitude": "magnitude",
+    "n_obs": "n_obs",
+}
+"""Published layer → array of `tasks.findings_block`."""
+
+LATE = np.timedelta64(30, "D")
+"""A scene that comes after younger ones were processed makes its blocks start anew from their
+history, unless it is older than this: then it is most likely a reprocessed copy of a known one."""
+
+CORRECTIONS = "corrections.parquet"
+"""Corrections of all scenes so far, inside the job's own memory."""
+
+
+def watching_of(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) -> tasks.Watching:
+    """Settle how the forest is watched, by the bands that all scenes have."""
+    if not days:
+        raise NoDataError(
+            f"no scene lies in the season {job.monitor.season} (days of the year): "
+            "widen monitor.season or the period"
+        )
+    how = observing(job.monitor.index, days, place, canopy=True)
+    by_scene = job.monitor.season is None
+    return tasks.Watching(
+        how=replace(how, winter=by_scene and {"green", "red"} <= set(how.bands)),
+        history_end=np.datetime64(job.monitor.history_end, "D"),
+        profile=job.monitor.profile,
+        cover=job.forest.cover,
+        min_cover=job.forest.min_cover,
+        by_scene=by_scene,
+    )
+
+
+def identity_of(job: ForestPipeline, place: Place, watching: tasks.Watching) -> dict[str, Any]:
+    """List what the state of a monitor depends on."""
+    return {
+        "area": tasks.digest(shapely.to_wkb(place.area.outline, hex=True)),
+        "grid": job.grid.model_dump(mode="json"),
+        "index": watching.how.index,
+        "witness": watching.how.witness,
+        "bands": list(watching.how.bands),
+        **({"cloud_guard": watching.how.cloud_guard} if watching.how.cloud_guard else {}),
+        "forest_cover": None if job.forest.cover is None else job.forest.cover.name,
+        "min_cover": job.forest.min_cover,
+        **job.monitor.model_dump(mode="json", exclude={"index"}),
+    }
+
+
+def learn_history(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+) -> int:
+    """Fit the blocks that have no state, or must start anew for a late scene; say how many."""
+    seen = ledger.seen(book)
+    history = [day for day in days if day.date <= watching.history_end]
+    work = {
+        block.key: {
+            "block": block,
+            "grid": place.grid_of(block),
+            "days": past,
+            "watching": watching,
+        }
+        for block, over in place.days_by_block(days)
+        if (past := [day for day in over if day.date <= watching.history_end])
+        and (block.key not in seen or _has_late(over, seen[block.key]))
+    }
+    if not history:
+        raise NoDataError(
+            f"no scene before {watching.history_end} makes a history: "
+            "start the period earlier or end the history later"
+        )
+    stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
+    scenes = _seasons(book, place, stacks.values(), watching)
+    if stacks and not pd.read_parquet(scenes)["in_season"].any():
+        raise NoDataError(
+            f"all scenes until {watching.history_end} lie out of season, under snow or in the "
+            "weeks around it: start the period earlier, or give monitor.season"
+        )
+    surveys = {
+        key: {"history": path, "scenes": scenes, "watching": watching}
+        for key, path in stacks.items()
+    }
+    counted = run_cached(report, run_tasks, tasks.survey_history, surveys, "survey", ".npz")
+    with stage(report, "fit"):
+        shifts = _correct(book, counted.values(), scenes, watching, gate=False)
+        fits = {
+            key: {
+                "book": book,
+                "block": work[key]["block"],
+                "history": stacks[key],
+                "survey": path,
+                "scenes": scenes,
+                "corrections": shifts,
+                "watching": watching,
+            }
+            for key, path in counted.items()
+        }
+        note(report, run_tasks(tasks.fit_history, fits, title="Fit history"))
+    return len(work)
+
+
+def watch(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+) -> int:
+    """Feed each block's monitor with the days it has not seen; say for how many there were any."""
+    seen = ledger.seen(book)
+    work = {
+        block.key: {
+            "book": book,
+            "block": block,
+            "grid": place.grid_of(block),
+            "days": new,
+            "watching": watching,
+        }
+        for block, over in place.days_by_block(days)
+        if block.key in seen
+        and (new := [day for day in over if day.date > seen[block.key].last_day])
+    }
+    stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
+    with stage(report, "monitor"):
+        scenes = _seasons(book, place, stacks.values(), watching)
+        shifts = _correct(book, stacks.values(), scenes, watching, gate=True)
+        updates = {
+            key: {
+                "book": book,
+                "block": work[key]["block"],
+                "seen": seen[key],
+                "new": path,
+                "scenes": scenes,
+                "corrections": shifts,
+                "watching": watching,
+            }
+            for key, path in stacks.items()
+        }
+        note(report, run_tasks(tasks.update_monitor, updates, title="Monitor forest"))
+    return len(work)
+
+
+def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
+    return any(
+        seen.last_day - LATE < day.date <= seen.last_day and not seen.scenes.issuperset(day.ids)
+        for day in over
+    )
+
+
+def _seasons(
+    book: ledger.Ledger, place: Place, stacks: Collection[Path], watching: tasks.Watching
+) -> Path:
+    """Tell of new scenes whether they lie in the season; of earlier ones it is said already."""
+    path = book.folder / "seasons.parquet"
+    if not stacks:
+        return path
+    before = pd.read_parquet(path) if path.exists() else None
+    table = tasks.seasons(
+        stacks, before, by_scene=watching.by_scene, latitude=place.area.outline.centroid.y
+    )
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary)
+    return path
+
+
+def of_season(book: ledger.Ledger, days: Sequence[cube.SolarDay]) -> list[cube.SolarDay]:
+    """Days of the season: pictures and causes are taken from them."""
+    counts = pd.read_parquet(book.folder / "seasons.parquet")["in_season"]
+    inside = set(counts.index[counts].to_numpy().astype("datetime64[D]"))
+    return [day for day in days if day.date in inside]
+
+
+def _correct(
+    book: ledger.Ledger,
+    counts: Collection[Path],
+    scenes: Path,
+    watching: tasks.Watching,
+    *,
+    gate: bool,
+) -> Path:
+    """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
+    path = book.folder / CORRECTIONS
+    if not counts:
+        return path
+    before = pd.read_parquet(path) if path.exists() else None
+    spread = None if before is None else tasks.usual_spread(before, watching.history_end)
+    table = tasks.corrections(
+        counts, pd.read_parquet(scenes), how=watching.how, gate=gate, usual_spread=spread
+    )
+    if before is not None:
+        table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary)
+    return path
+
+
+def findings_of(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    as_of: np.datetime64,
+) -> dict[str, Path]:
+    """Write what the monitor says of each block that has a state, into a file each."""
+    seen = ledger.seen(book)
+    work = {
+        block.key: {
+            "book": book,
+            "block": block,
+            "version": tasks.digest(
+                sorted(seen[block.key].scenes), seen[block.key].last_day, *FOREST_RASTERS.values()
+            ),
+            "as_of": as_of,
+        }
+        for block in place.blocks
+        if block.key in seen
+    }
+    if not work:
+        raise NoDataError(
+            "no block has a forest model: no scene could be used; see the warnings above"
+        )
+    return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
+
+
+def of_grid(
+    place: Place, grid: aoi.Grid, findings: Mapping[str, Path], names: Sequence[str]
+) -> Iterator[tuple[int, int, dict[str, npt.NDArray[Any]]]]:
+    """Row, column and some findings of the blocks of a grid."""
+    for block in place.blocks:
+        if block.grid_id == grid.id and block.key in findings:
+            with np.load(findings[block.key]) as saved:
+                yield *place.offset(block), {name: saved[name] for name in names}
