@@ -53,7 +53,7 @@ bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (pr
 notebooks: demo ## run the notebooks on the demo, render them into docs/notebooks
 	for script in notebooks/*.py; do \
 	  $(BIN)/jupytext --quiet --to ipynb --output - $$script | $(BIN)/jupyter-nbconvert --stdin --execute \
-	    --to markdown --log-level ERROR --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
+	    --to markdown --TagRemovePreprocessor.remove_all_outputs_tags interactive --log-level ERROR --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
 	done
 
 lock: ## pin all packages anew (needs uv)

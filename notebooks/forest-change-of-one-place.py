@@ -28,6 +28,8 @@ import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from lonboard import Map, PolygonLayer
+from lonboard.colormap import apply_continuous_cmap
 
 from lesniva import aoi, change, cube, indices, masks, sources
 from lesniva.conventions import Status, from_day_number
@@ -47,8 +49,21 @@ alert.drop("geometry")
 
 # %% [markdown]
 # The change lies between `date_min` (last clear normal observation) and `date_max` (first anomaly).
-# With folium installed, `sure.explore("area_ha")` shows all of them on a map that can be moved.
 #
+# All confirmed alerts on a map that can be moved, the larger the redder; a click tells of one. It shows
+# where the notebook is open in a browser, and fetches nothing.
+
+# %% tags=["interactive"]
+size = np.clip(sure["area_ha"] / 10, 0, 1).to_numpy()
+shown = PolygonLayer.from_geopandas(
+    sure[["alert_id", "cause", "area_ha", "district_en", "geometry"]],
+    auto_downcast=False,
+    get_fill_color=apply_continuous_cmap(size, plt.colormaps["YlOrRd"], alpha=0.7),
+    line_width_min_pixels=1,
+)
+Map(shown, basemap=None)
+
+# %% [markdown]
 # ## The series of the place
 #
 # The index is NBR, which falls when canopy goes. Only days of the vegetation season count, and the
@@ -164,6 +179,8 @@ for ax in (left, right):
 # ## What this page claims
 
 # %%
+# the map shows every confirmed alert
+assert len(shown.table) == len(sure) > 0
 # the pixel's change is confirmed, and never dated before the run's last normal observation
 assert int(mine["status"]) in (Status.CONFIRMED, Status.REARMED)
 assert first_anomaly > pd.Timestamp(until) and confirmed >= first_anomaly

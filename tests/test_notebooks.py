@@ -8,11 +8,16 @@ from pathlib import Path
 import jupytext
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
 from farmland import PIXELS, corner
 from lesniva import aoi, config, pipeline, synthetic
 from lesniva.execution import SYNCHRONOUS
+from lesniva.sources import sentinelhub
+from servers import sentinelhub as stub
+from servers.loopback import serving
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -88,9 +93,46 @@ def test_a_notebook_on_the_forest_holds_what_it_claims(name, forest, monkeypatch
     run(name, forest, monkeypatch)
 
 
+def curve(payload):
+    """Answer of the Statistical API: a season that is at its height in the middle."""
+    asked = payload["aggregation"]["timeRange"]
+    starts = pd.date_range(asked["from"], asked["to"], freq="10D", inclusive="left")
+    heights = np.sin(np.linspace(0, np.pi, len(starts)))
+    return {
+        "status": "OK",
+        "data": [
+            {
+                "interval": {
+                    "from": f"{start:%Y-%m-%dT00:00:00Z}",
+                    "to": f"{start + pd.Timedelta(days=10):%Y-%m-%dT00:00:00Z}",
+                },
+                "outputs": {"ndvi": {"bands": {"B0": {"stats": _stats(0.2 + 0.6 * height)}}}},
+            }
+            for start, height in zip(starts, heights, strict=True)
+        ],
+    }
+
+
+def _stats(mean):
+    return {"mean": mean, "stDev": 0.05, "sampleCount": 1156, "noDataCount": 100}
+
+
+@pytest.fixture
+def account(monkeypatch):
+    """An account of a Sentinel Hub that listens on loopback."""
+    with serving(stub.SentinelHub([], stats=curve)) as server:
+        addresses = (server.url, f"{server.url}/token")
+        monkeypatch.setitem(sentinelhub.SERVICES, "cdse", addresses)
+        monkeypatch.setenv("SH_CLIENT_ID", "cid")
+        monkeypatch.setenv("SH_CLIENT_SECRET", stub.SECRET)
+        yield server
+
+
 @pytest.mark.parametrize("name", FARMLAND)
-def test_a_notebook_on_the_farmland_holds_what_it_claims(name, farmland, monkeypatch):
+def test_a_notebook_on_the_farmland_holds_what_it_claims(name, farmland, monkeypatch, account):
     run(name, farmland, monkeypatch)
+    by_service = name == "one-field-through-the-season.py"
+    assert len(account.asked("/api/v1/statistics")) == by_service
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -31,7 +31,13 @@ def archive(tmp_path_factory):
 
 
 def job(folder, archive, **composite):
-    asked = {"period": "month", "anomaly": True, "min_years": 2, "netcdf": True} | composite
+    asked = {
+        "period": "month",
+        "anomaly": True,
+        "min_years": 2,
+        "netcdf": True,
+        "zarr": True,
+    } | composite
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in asked.items())
     path = folder / "months.toml"
     path.write_text(
@@ -115,7 +121,10 @@ def test_every_month_is_an_item_with_its_own_time_and_scenes(months):
     assert len(june.get_links("derived_from")) == 12
     assert set(items["2020-06"].assets) == {"ndvi", "ndvi-style"}
     assert len(items["2020-06"].get_links("derived_from")) == 4
-    assert set(collection.assets) == {"ndvi.nc", "ndvi_anomaly.nc"}
+    assert set(collection.assets) == {
+        *("ndvi.nc", "ndvi_anomaly.nc"),
+        *("ndvi.zarr.zip", "ndvi_anomaly.zarr.zip"),
+    }
 
 
 def test_the_cube_holds_what_the_rasters_hold(months):
@@ -129,6 +138,8 @@ def test_the_cube_holds_what_the_rasters_hold(months):
 def test_earlier_years_may_serve_as_normal_only(archive, months, tmp_path):
     wanted = job(tmp_path, archive, since="2022-07-01", netcdf=False)
     pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
+    cubes = {path.name for path in (tmp_path / "out" / "cubes").iterdir()}
+    assert cubes == {"ndvi.zarr.zip", "ndvi_anomaly.zarr.zip"}
     rasters = {path.name: path for path in (tmp_path / "out" / "rasters").glob("*.tif")}
     assert set(rasters) == {"ndvi_2022-07.tif", "ndvi_anomaly_2022-07.tif"}
     for name, path in rasters.items():

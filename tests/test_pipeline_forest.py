@@ -8,6 +8,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
 from geopandas.testing import assert_geodataframe_equal
@@ -186,6 +187,13 @@ def test_blocks_leave_no_seam(archive, whole, tmp_path):
     out = tmp_path / "out"
     run(job_file(tmp_path, archive, block=90), out)
     assert_same(out, whole)
+
+
+def test_every_column_of_the_geopackage_has_a_title_for_people(whole):
+    path = whole / "lesniva.gpkg"
+    layers = set(pyogrio.list_layers(path)[:, 0]) - {"layer_styles"}
+    columns = {name for layer in layers for name in pyogrio.read_info(path, layer=layer)["fields"]}
+    assert columns - set(publish.field_titles("ru")) == set()
 
 
 def test_dask_workers_give_the_same_as_one_process(archive, whole, tmp_path):

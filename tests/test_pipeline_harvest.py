@@ -7,6 +7,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -106,6 +107,13 @@ def test_csv_and_geojson_and_geopackage_say_the_same(done):
     layer = gpd.read_file(done / "lesniva.gpkg", layer="forecast").set_index("forecast_id")
     pd.testing.assert_series_equal(table, features.loc[table.index], atol=1e-4)
     pd.testing.assert_series_equal(table, layer["yield_t_ha"].loc[table.index], atol=1e-4)
+
+
+def test_every_column_of_the_geopackage_has_a_title_for_people(done):
+    path = done / "lesniva.gpkg"
+    layers = set(pyogrio.list_layers(path)[:, 0]) - {"layer_styles"}
+    columns = {name for layer in layers for name in pyogrio.read_info(path, layer=layer)["fields"]}
+    assert columns - set(publish.field_titles("ru")) == set()
 
 
 def test_skill_is_printed_beside_the_plain_baselines(done):

@@ -1,6 +1,7 @@
 import datetime as dt
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import xarray as xr
 from affine import Affine
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from odc.geo.geobox import GeoBox
+from zarr.storage import ZipStore
 
 from lesniva.conventions import ATTRIBUTION, NODATA_INT16
 from lesniva.errors import EnvironmentFaultError
-from lesniva.publish import LAYERS, write_netcdf
+from lesniva.publish import LAYERS, write_netcdf, write_zarr
 
 GRID = GeoBox((40, 60), Affine(20, 0, 400_000, 0, -20, 5_800_000), "EPSG:32637")
 JUNE = [
@@ -81,6 +83,36 @@ def test_the_same_slices_in_any_order_make_the_same_pixels(tmp_path):
     with xr.open_dataset(one) as a, xr.open_dataset(other) as b:
         xr.testing.assert_identical(a, b)
     assert write(tmp_path / "c.nc", halves).read_bytes() == one.read_bytes()
+
+
+def test_a_zarr_store_holds_the_same_cube_and_the_same_bytes_every_time(tmp_path):
+    cube = write(tmp_path / "cube.nc")
+    for name in ("a", "b"):
+        write_zarr(tmp_path / f"{name}.zarr.zip", cube)
+    with (
+        ZipStore(tmp_path / "a.zarr.zip", mode="r") as store,
+        xr.open_zarr(store, consolidated=False, decode_coords="all") as one,
+        xr.open_dataset(cube, decode_coords="all") as other,
+    ):
+        xr.testing.assert_identical(one.load(), other.load())
+        assert one["ndvi"].encoding["dtype"] == np.int16
+        assert one["ndvi"].encoding["fill_value"] == NODATA_INT16
+    assert (tmp_path / "a.zarr.zip").read_bytes() == (tmp_path / "b.zarr.zip").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_chunk_without_a_value_takes_no_space(tmp_path):
+    write_zarr(tmp_path / "one.zarr.zip", write(tmp_path / "cube.nc", [(1, 0, 0, PIXELS)]))
+    with zipfile.ZipFile(tmp_path / "one.zarr.zip") as packed:
+        assert [name for name in packed.namelist() if name.startswith("ndvi/c")] == ["ndvi/c/1/0/0"]
+
+
+def test_a_zarr_store_on_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+    cube = write(tmp_path / "cube.nc")
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFaultError, match="cannot write"):
+        write_zarr(tmp_path / "file" / "a.zarr.zip", cube)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cube.nc", "file"]
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

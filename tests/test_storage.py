@@ -270,7 +270,10 @@ def test_sweep_removes_leftovers_at_any_depth_and_nothing_else(tmp_path):
     for path in leftovers + kept:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert sweep(tmp_path) == sorted(leftovers)
+    folder = tmp_path / "d.tmp-12345678.store"
+    (folder / "chunks").mkdir(parents=True)
+    (folder / "chunks" / "0").touch()
+    assert sweep(tmp_path) == sorted([*leftovers, folder])
     assert all(path.exists() for path in kept)
     assert sweep(tmp_path) == []
 

@@ -437,6 +437,8 @@ class CompositeSection(Section):
     """Fewest earlier years in which a pixel must have a value for its anomaly."""
     netcdf: bool = False
     """Also one NetCDF file an index, with time as a dimension, by the CF conventions."""
+    zarr: bool = False
+    """Also the same as a Zarr store in one zip file."""
 
     @model_validator(mode="after")
     def _anomaly_has_years(self) -> Self:

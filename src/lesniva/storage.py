@@ -8,6 +8,7 @@ disk and renamed; what a run may trust afterwards is the checksum in its manifes
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,5 +78,8 @@ def sweep(folder: Path) -> list[Path]:
     """
     leftovers = sorted(folder.rglob(f"*{TEMPORARY}*"))
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
     return leftovers

@@ -139,13 +139,14 @@ def _put(
         for span in made:
             blocks = _blocks(shelf.place, grid, f"{index}_{span.label}", files)
             put_raster(shelf, grid, f"{kind}_{span.label}", layer, blocks, span=span)
-        if job.composite.netcdf:
+        if job.composite.netcdf or job.composite.zarr:
             slices = (
                 (number, *block)
                 for number, span in enumerate(made)
                 for block in _blocks(shelf.place, grid, f"{index}_{span.label}", files)
             )
-            put_cube(shelf, grid, kind, layer, slices, made)
+            formats = {"netcdf": job.composite.netcdf, "zarr": job.composite.zarr}
+            put_cube(shelf, grid, kind, layer, slices, made, formats=formats)
     shelf.report.results.setdefault("composites", []).extend(
         f"{kind}_{span.label}" for span in made
     )

@@ -125,8 +125,10 @@ def put_cube(
     layer: publish.Layer,
     slices: Iterable[Any],
     spans: Sequence[Span],
+    *,
+    formats: Mapping[str, bool],
 ) -> None:
-    """Write one layer of one grid over several times as a NetCDF file.
+    """Write one layer of one grid over several times as a NetCDF file, a Zarr store, or both.
 
     Parameters
     ----------
@@ -138,6 +140,8 @@ def put_cube(
         ``(place in spans, row, col, 2-D array)``.
     spans
         Times of the slices, rising.
+    formats
+        Whether ``netcdf`` and ``zarr`` are wanted.
     """
     path = shelf.report.folder / "cubes" / f"{_stem(shelf, grid, name)}.nc"
     publish.write_netcdf(
@@ -149,7 +153,13 @@ def put_cube(
         title=f"{layer.title_en}: {shelf.where}",
         attribution=shelf.credit,
     )
-    shelf.files.append(path)
+    if formats["zarr"]:
+        publish.write_zarr(path.with_suffix(".zarr.zip"), path)
+        shelf.files.append(path.with_suffix(".zarr.zip"))
+    if formats["netcdf"]:
+        shelf.files.append(path)
+    else:
+        path.unlink()
 
 
 def _stem(shelf: Shelf, grid: aoi.Grid, name: str) -> str:

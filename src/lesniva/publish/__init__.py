@@ -2,7 +2,7 @@
 
 - `layers`: the raster layers we publish, their numbers and colours;
 - `cog`: a layer of a whole area as COG, from blocks;
-- `netcdf`: a layer over several times as NetCDF, by the CF conventions;
+- `netcdf`, `zarr`: a layer over several times as a cube, by the CF conventions;
 - `vector`: GeoJSON, GeoPackage, GeoParquet, CSV; `fields`: titles of their columns;
 - `postgis`: features into a PostGIS database;
 - `qgis`: styles (QML) of both;
@@ -37,6 +37,7 @@ from lesniva.publish.vector import (
     write_geopackage,
     write_geoparquet,
 )
+from lesniva.publish.zarr import write_zarr
 
 __all__ = [
     "FOREST_LAYERS",
@@ -76,4 +77,5 @@ __all__ = [
     "write_run",
     "write_stac",
     "write_style",
+    "write_zarr",
 ]

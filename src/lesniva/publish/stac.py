@@ -45,6 +45,7 @@ MEDIA_TYPES = {
     ".parquet": pystac.MediaType.PARQUET,
     ".qml": pystac.MediaType.XML,
     ".tif": pystac.MediaType.COG,
+    ".zip": "application/zip",
 }
 
 SENTINEL_TERMS = (
