@@ -43,6 +43,7 @@ VALUES = {
     "ndvi": np.float32(0.8123),
     "ndvi_anomaly": np.float32(-0.1234),
     "cropland": np.uint8(2),
+    "productivity": np.uint8(5),
 }
 """Layer → what stands in its upper left corner; the rest is missing."""
 
@@ -173,7 +174,9 @@ def test_qgis_shows_a_raster_in_its_place_with_the_value_that_people_mean(in_qgi
 
 
 @needs_qgis
-@pytest.mark.parametrize("name", ["status", "coverage", "coverage_week", "cropland"])
+@pytest.mark.parametrize(
+    "name", ["status", "coverage", "coverage_week", "cropland", "productivity"]
+)
 def test_qgis_shows_classes_by_their_russian_names(in_qgis, name):
     shown = in_qgis[f"{name}.tif"]
     assert shown["renderer"] == "QgsPalettedRasterRenderer"

@@ -35,7 +35,9 @@ def dated(first, last):
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-@pytest.mark.parametrize("name", ["status", "coverage", "coverage_week", "cropland"])
+@pytest.mark.parametrize(
+    "name", ["status", "coverage", "coverage_week", "cropland", "productivity"]
+)
 def test_classes_are_shown_by_name_in_the_colours_of_the_file(name, language):
     root = parse(raster_style(LAYERS[name], NOTHING, language=language))
     assert root.find("pipe/rasterrenderer").get("type") == "paletted"

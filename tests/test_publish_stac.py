@@ -226,6 +226,18 @@ def test_vectors_are_assets_of_the_collection(tmp_path):
     assert (asset["href"], asset["type"]) == ("../alerts.geojson", "application/geo+json")
 
 
+def test_pictures_and_the_page_are_overviews_and_the_page_has_no_checksum(tmp_path):
+    files = {name: tmp_path / name for name in ("forest.png", "index.html")}
+    for path in files.values():
+        path.write_text("shown")
+    assets = pystac.Collection.from_file(
+        str(publish(tmp_path, product(tmp_path), files=files))
+    ).assets
+    assert {asset.roles[0] for asset in assets.values()} == {"overview"}
+    assert "file:checksum" in assets["forest.png"].extra_fields
+    assert not set(assets["index.html"].extra_fields) & {"file:size", "file:checksum"}
+
+
 def test_the_same_products_make_the_same_files(tmp_path):
     publish(tmp_path, product(tmp_path))
     files = sorted((tmp_path / "stac").rglob("*.json"))

@@ -268,6 +268,7 @@ def close(shelf: Shelf) -> None:
     """Write the STAC collection, ``run.json`` and, last, the manifest that says what is whole."""
     job, report, runs = shelf.job, shelf.report, _runs(shelf)
     _warn(shelf)
+    shown = sorted(each for kind in ("*.png", "report/*.html") for each in report.folder.glob(kind))
     publish.write_stac(
         report.folder,
         [_product(shelf, grid_id, span, made) for (grid_id, span), made in shelf.rasters.items()],
@@ -276,7 +277,7 @@ def close(shelf: Shelf) -> None:
         description=f"{TITLES[report.journey]} of {shelf.where} by Lesniva.",
         attribution=shelf.credit,
         created=shelf.when,
-        files={path.name: path for path in shelf.files},
+        files={path.name: path for path in (*shelf.files, *shown)},
     )
     publish.write_run(
         report.folder,

@@ -43,10 +43,17 @@ MEDIA_TYPES = {
     ".json": pystac.MediaType.JSON,
     ".nc": "application/x-netcdf",
     ".parquet": pystac.MediaType.PARQUET,
+    ".png": pystac.MediaType.PNG,
     ".qml": pystac.MediaType.XML,
     ".tif": pystac.MediaType.COG,
     ".zip": "application/zip",
 }
+
+SHOWN = (".html", ".png")
+"""What is looked at, and read by no program."""
+
+CHANGING = (*EDITABLE, ".html")
+"""What reviewers write into, and the page that tells the hour: no lasting size and checksum."""
 
 SENTINEL_TERMS = (
     "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice"
@@ -106,7 +113,7 @@ def write_stac(
     created
         Time of making, with a time zone.
     files
-        Key → vector or table, as assets of the collection.
+        Key → vector, table, cube, picture or page, as assets of the collection.
     keywords
         Of the collection.
 
@@ -143,7 +150,8 @@ def write_stac(
             pystac.Link(pystac.RelType.LICENSE, SENTINEL_TERMS, title="Sentinel data terms")
         )
     for key, path in (files or {}).items():
-        collection.add_asset(key, _asset(path, root, roles=["data"], title=path.name))
+        roles = ["overview"] if path.suffix in SHOWN else ["data"]
+        collection.add_asset(key, _asset(path, root, roles=roles, title=path.name))
     collection.add_items(items)
     collection.normalize_hrefs(str(root))
     for entity in (collection, *items):
@@ -306,9 +314,8 @@ def _asset(path: Path, folder: Path, *, roles: list[str], title: str) -> pystac.
         title=title,
         media_type=MEDIA_TYPES.get(path.suffix),
         roles=roles,
-        # What reviewers write into has no lasting size and checksum.
         extra_fields={}
-        if path.suffix in EDITABLE
+        if path.suffix in CHANGING
         else {
             "file:size": path.stat().st_size,
             # Multihash: 0x12 = SHA-256, 0x20 = 32 bytes.
