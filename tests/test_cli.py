@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lesniva import cli
+from lesniva import cli, pipeline
+from lesniva.errors import InputError, NoDataError
 from lesniva.ledger import locked
 from scenes import grid, outline
 
@@ -229,3 +230,20 @@ def test_aoi_import_writes_a_checked_area_file(lesniva, tmp_path):
     assert code == 0
     assert "Липецкий район" in out
     assert (tmp_path / "area.geojson").exists()
+
+
+def test_lang_overrules_the_language_that_the_report_opens_in(lesniva, monkeypatch, tmp_path):
+    opened = []
+
+    def run(asked, out, scheduler):
+        opened.append(asked.report.language)
+        raise NoDataError("enough was seen")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    file = HOME / "pipelines" / "demo-forest.toml"
+    for words in ((), ("--lang", "en"), ("--lang", "ru")):
+        assert lesniva("run", file, *words)[0] == NoDataError.exit_code
+    assert opened == ["ru", "en", "ru"]
+    code, _, told = lesniva("run", job(tmp_path), "--lang", "en")
+    assert code == InputError.exit_code
+    assert told == ["lesniva: --lang en: journey composite has no report page; leave it out"]
