@@ -293,6 +293,8 @@ def test_fields_get_curve_dates_and_zones_and_no_yield_without_yields(archive, t
     assert fields["note"].str.contains("no figure").all()
     assert (fields["ndvi_peak"] > fields["ndvi_last"] - 1e-6).all()
     assert pd.to_datetime(fields["peak"]).dt.year.eq(YEAR).all()
+    styles = publish.read_table(tmp_path / "out" / "lesniva.gpkg", "layer_styles")
+    assert set(styles["f_table_name"]) == {"fields", "districts"}
     curves = pd.read_csv(tmp_path / "out" / "field_curves.csv").dropna(subset=["ndvi", "normal"])
     np.testing.assert_allclose(curves["anomaly"], curves["ndvi"] - curves["normal"], atol=2e-4)
     assert curves["dekad"].max() <= 18

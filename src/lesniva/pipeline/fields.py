@@ -282,7 +282,7 @@ def _publish(
             "field_ndvi": observed.rename(columns={"adm_id": "field_id"}),
             "field_seasons": table.rename(columns={"adm_id": "field_id"}),
         },
-        styles={},
+        styles={"fields": publish.forecast_style(layer["ndvi_last"], column="ndvi_last")},
     )
     for grid in place.grids:
         blocks = (
