@@ -97,6 +97,13 @@ def test_a_zarr_store_holds_the_same_cube_and_the_same_bytes_every_time(tmp_path
         xr.testing.assert_identical(one.load(), other.load())
         assert one["ndvi"].encoding["dtype"] == np.int16
         assert one["ndvi"].encoding["fill_value"] == NODATA_INT16
+    # and of the metadata what the checker of CF conventions has seen
+    with (
+        ZipStore(tmp_path / "a.zarr.zip", mode="r") as store,
+        xr.open_zarr(store, consolidated=False, decode_cf=False) as one,
+        xr.open_dataset(cube, decode_cf=False) as other,
+    ):
+        xr.testing.assert_identical(one.load(), other.load())
     assert (tmp_path / "a.zarr.zip").read_bytes() == (tmp_path / "b.zarr.zip").read_bytes()
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -6,7 +6,9 @@ a store beside it: zarr's own writer of zip files writes metadata twice, and the
 
 import shutil
 import zipfile
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 from lesniva.storage import whole_file
 
@@ -54,9 +56,14 @@ def _copy_variables(cube: Path, store: Path) -> None:
         ]
         for name in layers:
             data[name] = data[name].chunk({"time": 1, "y": CHUNK, "x": CHUNK})
-        # chunks of nothing but missing values are left out
-        missing = {name: {"fill_value": int(data[name].attrs["_FillValue"])} for name in layers}
-        data.drop_encoding().to_zarr(store, zarr_format=3, consolidated=False, encoding=missing)
+        # a chunk of nothing but missing values is left out; coordinates miss nothing, says CF
+        encoding: dict[Hashable, dict[str, Any]] = {
+            name: {"fill_value": int(data[name].attrs["_FillValue"])}
+            if name in layers
+            else {"_FillValue": None}
+            for name in data.variables
+        }
+        data.drop_encoding().to_zarr(store, zarr_format=3, consolidated=False, encoding=encoding)
 
 
 def _pack(store: Path, path: Path) -> None:
