@@ -1,6 +1,7 @@
 """The forest journey on a small simulated archive: incremental, resumable, whole."""
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -20,6 +21,7 @@ from lesniva.errors import InputError, LockedError, SourceError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.ledger import locked
 
+OUTPUTS = Path(__file__).parents[1] / "docs" / "outputs.md"
 AREA = Path(__file__).parents[1] / "aoi" / "lipetsk.geojson"
 BANDS = ("nir", "red", "nir08", "swir22")
 
@@ -189,11 +191,13 @@ def test_blocks_leave_no_seam(archive, whole, tmp_path):
     assert_same(out, whole)
 
 
-def test_every_column_of_the_geopackage_has_a_title_for_people(whole):
+def test_every_column_of_the_geopackage_has_a_title_and_stands_in_the_docs(whole):
     path = whole / "lesniva.gpkg"
     layers = set(pyogrio.list_layers(path)[:, 0]) - {"layer_styles"}
     columns = {name for layer in layers for name in pyogrio.read_info(path, layer=layer)["fields"]}
     assert columns - set(publish.field_titles("ru")) == set()
+    told = set(re.findall(r"\w+", OUTPUTS.read_text(encoding="utf-8")))
+    assert layers | columns <= told
 
 
 def test_dask_workers_give_the_same_as_one_process(archive, whole, tmp_path):

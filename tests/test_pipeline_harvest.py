@@ -1,6 +1,7 @@
 """The harvest journey on a small simulated farmland."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.fields import productivity
 from lesniva.synthetic.embedded import FARMLAND_GRID
 
+OUTPUTS = Path(__file__).parents[1] / "docs" / "outputs.md"
 YEAR = 2024
 
 
@@ -109,11 +111,13 @@ def test_csv_and_geojson_and_geopackage_say_the_same(done):
     pd.testing.assert_series_equal(table, layer["yield_t_ha"].loc[table.index], atol=1e-4)
 
 
-def test_every_column_of_the_geopackage_has_a_title_for_people(done):
+def test_every_column_of_the_geopackage_has_a_title_and_stands_in_the_docs(done):
     path = done / "lesniva.gpkg"
     layers = set(pyogrio.list_layers(path)[:, 0]) - {"layer_styles"}
     columns = {name for layer in layers for name in pyogrio.read_info(path, layer=layer)["fields"]}
     assert columns - set(publish.field_titles("ru")) == set()
+    told = set(re.findall(r"\w+", OUTPUTS.read_text(encoding="utf-8")))
+    assert layers | columns <= told
 
 
 def test_skill_is_printed_beside_the_plain_baselines(done):

@@ -42,7 +42,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "class": ("Class", "Класс"),
     "confidence": ("Confidence", "Достоверность"),
     "confirmed": ("confirmed", "подтверждено"),
-    "confirmed_alerts": ("confirmed alerts", "подтверждённых сигналов"),
+    "confirmed_alerts": ("confirmed", "подтверждено"),
     "confirmed_ha": ("Confirmed, ha", "Подтверждено, га"),
     "confirmed_on": ("Confirmed on", "Подтверждено"),
     "coordinates": ("Coordinates", "Координаты"),
