@@ -430,7 +430,7 @@ def test_reasons_are_told_as_text_in_the_language_of_the_page(browser, tmp_path)
         assert "прямые границы; голая почва" in card.inner_text()
         assert "straight edges" not in card.inner_text()
         page.get_by_role("button", name="English").click()
-        assert "straight edges; bare ground" in card.inner_text()
+        assert "Reasons\nstraight edges; bare ground" in card.inner_text()
 
 
 def test_outlines_beyond_the_budget_become_dots(monkeypatch):

@@ -66,7 +66,8 @@ function others(row, known) {
     .filter((key) => !/_(en|ru)$/.test(key) || key.endsWith(`_${language}`))
     .filter((key) => !(`${key}_ru` in row) || language === "en")
     .map((key) => {
-      const title = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
+      const named = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
+      const title = named.replace(/ \((English|англ\.)\)$/, ""); // of the two it is the one shown
       const value = row[key];
       const text =
         typeof value === "number"
