@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,34 @@ def nrt_fit(*, stack: str, dates: str, method: str) -> Callable[[], Any]:
 
 
 def nrt_monitor(*, stack: str, dates: str, n_history: int) -> Callable[[], Any]:
-    """Update nrt's CUSUM monitor with the slices after the history, one by one."""
+    """Update nrt's CUSUM monitor with the slices after the history, one by one, half by half."""
     from nrt.monitor.cusum import CuSum
 
     array = _labelled(stack, dates)
-    fitted = CuSum(trend=True, harmonic_order=2)
-    fitted.fit(array[:n_history], method="OLS")
-    new = [
-        (values.astype(np.float64), pd.Timestamp(date).to_pydatetime())
-        for values, date in zip(
-            array.values[n_history:], array.time.values[n_history:], strict=True
-        )
-    ]
+    middle = array.sizes["y"] // 2
+    parts = []
+    for half in (array[:, :middle], array[:, middle:]):
+        fitted = CuSum(trend=True, harmonic_order=2)
+        fitted.fit(half[:n_history].copy(), method="OLS")
+        new = [
+            (values.astype(np.float64), pd.Timestamp(date).to_pydatetime())
+            for values, date in zip(
+                half.values[n_history:], half.time.values[n_history:], strict=True
+            )
+        ]
+        parts.append((fitted, new))
 
-    def monitor() -> None:
+    def monitor(part: tuple[Any, Any]) -> None:
+        fitted, new = part
         for values, date in new:
             fitted.monitor(values, date, update_mask=False)
 
-    return monitor
+    def both() -> None:
+        # it has no threads of its own, and numpy leaves the lock to the other half
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(monitor, parts))
+
+    return both
 
 
 def odc_ndvi(*, items: str, bbox: list[float], crs: str, resolution: float) -> Callable[[], Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, inner
+from lesniva.change.regression import Float, Int, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -244,19 +244,88 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
 
 
 @inner
-def _step(z: float, rule: Rule) -> int:
-    """Evidence of one observation in whole steps."""
-    ratio = _evidence(z, rule.mean, rule.spread, rule.log_spread, rule.limit)
-    return int(np.rint(EVIDENCE_STEPS * ratio))
+def _observed(values: npt.NDArray[np.int16], status: npt.NDArray[np.uint8], observed: Int) -> int:
+    """Columns of a row with an observation and a model; returns how many there are."""
+    count = 0
+    for j in range(values.size):
+        observed[count] = j
+        # no branch: clouds do not let themselves be predicted
+        count += (values[j] != _NODATA) & (status[j] < _FIRST_WITHOUT_MODEL)
+    return count
 
 
 @inner
-def _residual(i: int, j: int, value: int, x: Float, coefficients: npt.NDArray[np.int16]) -> float:
-    """Departure of an observation from the model, in index units."""
-    fitted = 0.0
+def _residuals(
+    i: int,
+    values: npt.NDArray[np.int16],
+    x: Float,
+    coefficients: npt.NDArray[np.int16],
+    offset: Float,
+    strata: npt.NDArray[np.uint8],
+    residual: Float,
+) -> None:
+    """Departures of a row from the model and the scene's offset, in index units.
+
+    These steps take a whole row, so that they become vector instructions; what they say of pixels
+    without observation or model is of no account.
+    """
+    for j in range(values.size):
+        residual[j] = 0.0
     for k in range(x.size):
-        fitted += x[k] * coefficients[k, i, j]
-    return float((value - fitted) / _SCALE)
+        row, regressor = coefficients[k, i], x[k]
+        for j in range(values.size):
+            residual[j] += regressor * row[j]
+    for j in range(values.size):
+        residual[j] = (values[j] - residual[j]) / _SCALE
+    for j in range(values.size):
+        residual[j] -= offset[strata[j]]
+
+
+@inner
+def _standardise(
+    sign: float,
+    sigma: npt.NDArray[np.uint16],
+    noise: Float,
+    strata: npt.NDArray[np.uint8],
+    own: Float,
+    z: Float,
+) -> None:
+    """Turn residuals into noises of the pixel (own), and of the pixel in this scene (z)."""
+    for j in range(own.size):
+        own[j] = sign * own[j] / (sigma[j] * SIGMA_STEP)
+    for j in range(own.size):
+        z[j] = noise[strata[j]]
+    for j in range(own.size):
+        z[j] = own[j] / z[j]
+
+
+@inner
+def _hear(
+    rule: Rule,
+    values: npt.NDArray[np.int16],
+    sigma: npt.NDArray[np.uint16],
+    noise: Float,
+    strata: npt.NDArray[np.uint8],
+    residual: Float,
+    own: Float,
+    z: Float,
+) -> None:
+    """Let the weaker anomaly count, of the index or of its witness, where there is one."""
+    for j in range(own.size):
+        if values[j] != _NODATA and sigma[j] > 0:
+            seen = residual[j] / (sigma[j] * SIGMA_STEP)
+            seen *= rule.witness
+            own[j] = max(own[j], seen)
+            z[j] = max(z[j], seen / noise[strata[j]])
+
+
+@inner
+def _steps(z: Float, rule: Rule, steps: Float) -> None:
+    """Evidence of a row of observations in whole steps."""
+    mean, spread, log_spread, limit = rule.mean, rule.spread, rule.log_spread, rule.limit
+    for j in range(z.size):
+        ratio = _evidence(z[j], mean, spread, log_spread, limit)
+        steps[j] = np.rint(EVIDENCE_STEPS * ratio)
 
 
 @inner
@@ -306,32 +375,35 @@ def accumulate(
     Leaves in residual_now the residuals of the slice (NaN without observation), in before the
     evidence before it, in normal_before the day of the observation before it if that was normal.
     """
+    columns = values.shape[1]
+    own, weakest = np.empty(columns), np.empty(columns)
+    other, steps = np.empty(columns), np.empty(columns)
+    observed = np.empty(columns, dtype=np.int64)
     for i in range(values.shape[0]):
-        for j in range(values.shape[1]):
-            residual_now[i, j] = np.nan
-            if values[i, j] == _NODATA or status[i, j] >= _FIRST_WITHOUT_MODEL:
-                continue
-            stratum = strata[i, j]
-            residual = _residual(i, j, values[i, j], x, coefficients) - offset[stratum]
-            residual_now[i, j] = residual
-            own = rule.sign * residual / (sigma[i, j] * SIGMA_STEP)
-            z = own / noise[stratum]
-            if witness.shape[0] > 0 and witness[i, j] != _NODATA and witness_sigma[i, j] > 0:
-                seen = _residual(i, j, witness[i, j], x, witness_coefficients)
-                seen = (seen - witness_offset[stratum]) / (witness_sigma[i, j] * SIGMA_STEP)
-                seen *= rule.witness
-                own = max(own, seen)
-                z = max(z, seen / witness_noise[stratum])
-
+        count = _observed(values[i], status[i], observed)
+        residual_now[i, :] = np.nan
+        if count == 0:
+            continue
+        _residuals(i, values[i], x, coefficients, offset, strata[i], own)
+        for at in range(count):
+            j = observed[at]
+            residual_now[i, j] = own[j]
+        _standardise(rule.sign, sigma[i], noise, strata[i], own, weakest)
+        if witness.shape[0] > 0:
+            _residuals(i, witness[i], x, witness_coefficients, witness_offset, strata[i], other)
+            _hear(rule, witness[i], witness_sigma[i], witness_noise, strata[i], other, own, weakest)
+        _steps(weakest, rule, steps)
+        for at in range(count):
+            j = observed[at]
+            step = int(steps[j])
             n = int(n_anomalies[i, j])
             passed = day - int(last_observed[i, j])
             held = 0 if _is_forgotten(n, passed, rule) else int(evidence[i, j])
-            step = _step(z, rule)
             total = min(max(held + step, 0), _MAX_EVIDENCE)
             run = int(normal_run[i, j])
             spent = min(int(normal_days[i, j]) + passed, 255)
             normal_before[i, j] = last_observed[i, j] if run > 0 else 0
-            if own > rule.normal_z and step <= 0:
+            if own[j] > rule.normal_z and step <= 0:
                 spent = 0 if run == 0 else spent
                 run = min(run + 1, 255)
                 if _is_normal_again(run, spent, rule):
@@ -376,10 +448,13 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
     record until another is confirmed: after a temporary one any evidence may grow into a new event,
     after a lasting one only what began a year later, as regrowth on a felled area wavers.
     """
+    lively = np.empty(status.shape[1], dtype=np.int64)
     for i in range(status.shape[0]):
-        for j in range(status.shape[1]):
-            if np.isnan(residual_now[i, j]):
-                continue
+        count = _lively(
+            day, residual_now[i], evidence[i], status[i], normal_run[i], last_normal[i], lively
+        )
+        for at in range(count):
+            j = lively[at]
             old = status[i, j]
             starts = before[i, j] == 0 and evidence[i, j] > 0
             grade = _NONE
@@ -422,6 +497,29 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
                 else:
                     grade = _LOW
             status[i, j] = grade
+
+
+@inner
+def _lively(
+    day: int,
+    residual_now: npt.NDArray[np.float32],
+    evidence: npt.NDArray[np.int16],
+    status: npt.NDArray[np.uint8],
+    normal_run: npt.NDArray[np.uint8],
+    last_normal: npt.NDArray[np.uint16],
+    lively: Int,
+) -> int:
+    """Columns of a row that were observed and have something going on; deal with the others."""
+    for j in range(status.size):
+        quiet = (evidence[j] == 0) & (status[j] == _NONE) & (normal_run[j] > 0)
+        normal = quiet & (residual_now[j] == residual_now[j])
+        last_normal[j] = day if normal else last_normal[j]
+    count = 0
+    for j in range(status.size):
+        lively[count] = j
+        busy = (evidence[j] > 0) | (status[j] != _NONE)
+        count += busy & (residual_now[j] == residual_now[j])
+    return count
 
 
 @inner

@@ -15,7 +15,7 @@ from numba import njit
 
 from lesniva.change.cusum import SIGMA_STEP
 from lesniva.change.history import checked_stack, plane_coords
-from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design
+from lesniva.change.regression import MAD_TO_SIGMA, Float, Int, day_numbers, design, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -450,23 +450,54 @@ def _count_residuals(
     of_residual: npt.NDArray[np.int64],
     of_z: npt.NDArray[np.int64],
 ) -> None:
-    last = of_z.shape[1] - 1
+    columns = values.shape[1]
+    residual, z = np.empty(columns), np.empty(columns)
+    of_row, z_of_row = np.empty(columns, dtype=np.int64), np.empty(columns, dtype=np.int64)
+    counted = np.empty(columns, dtype=np.int64)
     for row in range(values.shape[0]):
-        for column in range(values.shape[1]):
-            value = values[row, column]
-            if (
-                value == _NODATA
-                or status[row, column] >= _FIRST_WITHOUT_MODEL
-                or left_out[row, column]
-            ):
-                continue
-            fitted = 0.0
-            for j in range(x.shape[0]):
-                fitted += x[j] * coefficients[j, row, column]
-            residual = value / _SCALE - fitted * unit
-            z = sign * residual / (sigma[row, column] * sigma_unit)
+        count = 0
+        for column in range(columns):
+            counted[count] = column
+            # no branch: clouds do not let themselves be predicted
+            modelled = (status[row, column] < _FIRST_WITHOUT_MODEL) & (not left_out[row, column])
+            count += modelled & (values[row, column] != _NODATA)
+        if count == 0:
+            continue
+        _residuals(row, values[row], x, coefficients, unit, residual)
+        for column in range(columns):
+            z[column] = sign * residual[column] / (sigma[row, column] * sigma_unit)
+        _places(residual, -1.0, RESIDUAL_BIN, of_row)
+        _places(z, -20.0, Z_BIN, z_of_row)
+        for at in range(count):
+            column = counted[at]
             stratum = strata[row, column]
-            place = int(np.floor((residual + 1.0) / RESIDUAL_BIN))
-            of_residual[stratum, min(max(place, 0), last)] += 1
-            place = int(np.floor((z + 20.0) / Z_BIN))
-            of_z[stratum, min(max(place, 0), last)] += 1
+            of_residual[stratum, of_row[column]] += 1
+            of_z[stratum, z_of_row[column]] += 1
+
+
+@inner
+def _residuals(
+    row: int,
+    values: npt.NDArray[np.int16],
+    x: Float,
+    coefficients: npt.NDArray[np.generic],
+    unit: float,
+    residual: Float,
+) -> None:
+    """Departures of a row from the model; without observation or model of no account."""
+    for column in range(values.size):
+        residual[column] = 0.0
+    for j in range(x.shape[0]):
+        of_row, regressor = coefficients[j, row], x[j]
+        for column in range(values.size):
+            residual[column] += regressor * of_row[column]
+    for column in range(values.size):
+        residual[column] = values[column] / _SCALE - residual[column] * unit
+
+
+@inner
+def _places(values: Float, low: float, width: float, places: Int) -> None:
+    """Bins of values, the outer ones for what lies beyond."""
+    for column in range(values.size):
+        place = np.floor((values[column] - low) / width)
+        places[column] = int(min(max(place, 0.0), _N_BINS - 1.0))
