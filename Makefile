@@ -7,7 +7,7 @@ PEERS  := .venv-peers
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo judges test check format bench notebooks lock clean
+.PHONY: help install demo judges test check format bench speed notebooks lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ $(PEERS)/.ready: tests/bench/peers.lock
 
 bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (prints ratios, fails on nothing)
 	$(BIN)/python -m pytest tests/bench -p no:xdist -p no:cacheprovider --benchmark-only
+
+speed: $(READY) ## a look at the same in some seconds, beside floors only (CI prints it, and fails on nothing slow)
+	$(BIN)/python -m pytest tests/bench/test_bench_quick.py -q -p no:xdist -p no:cacheprovider --benchmark-only --benchmark-disable-gc
 
 notebooks: demo ## run the notebooks on the demo, render them into docs/notebooks
 	for script in notebooks/*.py; do \

@@ -28,21 +28,18 @@ class CogStack:
     days: list[cube.SolarDay]
 
 
-DATES, SIDE = 18, 2048
-
-
-def write(folder: Path) -> CogStack:
-    """Write eighteen scenes of 20 × 20 km: red and nir at 10 m, scl at 20 m."""
+def write(folder: Path, *, dates: int = 18, side: int = 2048) -> CogStack:
+    """Write scenes of so many pixels of 10 m along an edge: red and nir, and scl at 20 m."""
     noise = np.random.default_rng(1)
     geobox = GeoBox.from_bbox(
-        (500_040, 5_809_540, 500_040 + 10 * SIDE, 5_809_540 + 10 * SIDE),
+        (500_040, 5_809_540, 500_040 + 10 * side, 5_809_540 + 10 * side),
         "EPSG:32637",
         resolution=10,
     )
     coarse = geobox.zoom_out(2)
-    lie = np.add.outer(np.sin(np.arange(SIDE) / 40), np.cos(np.arange(SIDE) / 55))
+    lie = np.add.outer(np.sin(np.arange(side) / 40), np.cos(np.arange(side) / 55))
     items = []
-    for number in range(DATES):
+    for number in range(dates):
         when = dt.datetime(2024, 5, 1, 8, 30, tzinfo=dt.UTC) + dt.timedelta(days=5 * number)
         name = f"S2A_37UDB_{when:%Y%m%d}_0_L2A"
         files = {}
@@ -51,7 +48,7 @@ def write(folder: Path) -> CogStack:
             files[band] = _write_cog(
                 folder / name / f"{band}.tif", values.astype(np.uint16), geobox
             )
-        patches = noise.choice([4, 5, 8, 9], p=[0.5, 0.2, 0.1, 0.2], size=(SIDE // 64, SIDE // 64))
+        patches = noise.choice([4, 5, 8, 9], p=[0.5, 0.2, 0.1, 0.2], size=(side // 64, side // 64))
         files["scl"] = _write_cog(
             folder / name / "scl.tif", np.kron(patches, np.ones((32, 32))).astype(np.uint8), coarse
         )

@@ -17,11 +17,18 @@ import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
-from lesniva import config, pipeline
+from lesniva import aoi, config, pipeline
+from lesniva.pipeline import costs, planning
 from scenes import scene_of, write_tif
 
-SIDE = 2048
-"""Pixels of 20 m along the edge of a block."""
+SIDE = int(os.environ.get("LESNIVA_BENCH_SIDE", "2048"))
+"""Pixels of 20 m along the edge of a block; 512 or so for a quick look."""
+
+HOME = Path(__file__).parents[2]
+
+PROJECTED_DATES = 150
+"""Solar days that reach a place in the seasons of a history of three years, without the cloudiest
+scenes: an assumption of the projection."""
 
 CORNER = (491_520, 5_857_280)
 """A corner of the lattice of such blocks, in UTM zone 37."""
@@ -174,7 +181,7 @@ def test_first_run_and_a_night(benchmark, table, archive, tmp_path, monkeypatch,
     benchmark.extra_info.update(peak_gb=peak.gigabytes, night_seconds=night, state_bytes=state)
     table.append(
         Row(
-            f"forest, {blocks} × 2048² px × 59 dates, {workers} worker{'s' * (workers > 1)}",
+            f"forest, {blocks} × {SIDE}² px × 59 dates, {workers} worker{'s' * (workers > 1)}",
             seconds,
             f"{megapixels / seconds:.2f} Mpx/s; a night's scene {night:.0f} s; "
             f"{peak.gigabytes:.1f} GB; state {state / megapixels / 1e6:.0f} B/px",
@@ -182,3 +189,34 @@ def test_first_run_and_a_night(benchmark, table, archive, tmp_path, monkeypatch,
         )
     )
     shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("name", ["lipetsk", "moscow-oblast", "yanao"])
+def test_projection_for_a_region(benchmark, table, name):
+    """The rates of `pipeline.costs`, which `lesniva plan` uses too, for blocks of whole regions."""
+    from conftest import Row
+
+    def work() -> costs.Work:
+        area = aoi.load(HOME / "aoi" / f"{name}.geojson")
+        grids = aoi.grids(area, resolution=20, block_size=512)
+        blocks = [block for grid in grids for block in aoi.blocks(grid, block_size=512)]
+        pixels = sum(int(np.prod(block.geobox.shape)) for block in blocks)
+        return costs.Work(
+            pixels=pixels,
+            pixel_dates=pixels * PROJECTED_DATES,
+            bytes_per_pixel=sum(1 if band == "scl" else 2 for band in (*LEVELS, "scl")),
+            largest_block=512**2 * PROJECTED_DATES,
+            winter=True,
+        )
+
+    whole = benchmark.pedantic(work, rounds=1)
+    table.append(
+        Row(
+            f"projection: {name}, {whole.pixels / 1e6:.0f} Mpx of 20 m in blocks, "
+            f"{PROJECTED_DATES} dates of history, eight bands in local files, 2 cores",
+            0.0,
+            "; ".join(
+                line.strip() for line in planning.cost_lines(costs.forest(whole, cores=2), cores=2)
+            ),
+        )
+    )

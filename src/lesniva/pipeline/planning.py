@@ -1,9 +1,12 @@
 """What a run would do, and whether it could: no pixel is read here."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from lesniva import aoi, cube, sources, yields
+import numpy as np
+
+from lesniva import aoi, cube, sources, tasks, yields
 from lesniva.config import (
     AnyPipeline,
     CatalogSource,
@@ -13,13 +16,9 @@ from lesniva.config import (
     HarvestPipeline,
 )
 from lesniva.errors import InputError, LesnivaError
-from lesniva.pipeline import mirror
+from lesniva.pipeline import costs, mirror
 from lesniva.pipeline.place import Place, known, observing, place_of
 from lesniva.pipeline.telling import read_layers
-
-BYTES_PER_SECOND = 40e6
-"""Decoded bytes that one core reads from local COGs, masks and turns into an index in a second;
-measured with deflate-compressed scenes on a small server (2 cores)."""
 
 
 def check(job: AnyPipeline) -> None:
@@ -81,7 +80,7 @@ def plan(job: AnyPipeline) -> list[str]:
     Returns
     -------
     list of str
-        Scenes, grids, blocks, bytes, and an estimate of the time.
+        Scenes, grids, blocks, bytes, and an estimate of memory, disk and time (`costs`).
 
     Raises
     ------
@@ -100,13 +99,21 @@ def plan(job: AnyPipeline) -> list[str]:
     days = cube.solar_days(items, {item.id: sources.assets(item) for item in items})
     scenes = sum(len(day.scenes) for day in days)
     dropped = len(items) - scenes
-    bands = _bands(job, place, days)
+    how = _observing(job, days, place)
+    bands = tuple(dict.fromkeys(band for each in how for band in each.bands))
     reads = list(place.days_by_block(days))
     size = sum(_pixels(block) * len(over) for block, over in reads) * _bytes_per_pixel(bands)
     most = max((_pixels(block) * len(over) for block, over in reads), default=0)
     cores = os.cpu_count() or 1
     left_out = f" ({dropped} superseded copies left out)" if dropped else ""
-    minutes = size / BYTES_PER_SECOND / cores / 60
+    if isinstance(job, ForestPipeline):
+        told = cost_lines(costs.forest(_work(job, how[0], reads), cores=cores), cores=cores)
+    else:
+        hours = _duration(size / costs.READ_BYTES / cores / 3600)
+        told = [
+            f"  memory    about {costs.memory_gb(most):.1f} GB a worker",
+            f"  time      about {hours} on {cores} cores, first run, local files",
+        ]
     return [
         f"{job.name}: {job.journey} of {place.area.name_en}",
         f"  scenes    {scenes} on {len(days)} days, {days[0].date} to {days[-1].date}{left_out}",
@@ -114,18 +121,54 @@ def plan(job: AnyPipeline) -> list[str]:
         f"  blocks    {len(place.blocks)} touch the area, scenes reach {len(reads)}",
         f"  bands     {', '.join(bands)}",
         f"  to read   {size / 1e9:.2f} GB of pixels once decoded",
-        f"  memory    about {0.4 + most * 2 * 1.5 / 1e9:.1f} GB a worker",
-        f"  time      about {max(minutes, 0.1):.1f} min on {cores} cores, first run, local files",
+        *told,
     ]
 
 
-def _bands(job: AnyPipeline, place: Place, days: list[cube.SolarDay]) -> tuple[str, ...]:
-    if isinstance(job, ForestPipeline):
-        return observing(job.monitor.index, days, place, canopy=True).bands
-    names = job.composite.index if isinstance(job, CompositePipeline) else ["ndvi"]
-    return tuple(
-        dict.fromkeys(band for name in names for band in observing(name, days, place).bands)
+def cost_lines(cost: costs.Cost, *, cores: int) -> list[str]:
+    """Say what a forest job takes."""
+    disk = f"{cost.disk_gb:.1f} GB of state after a year of nights"
+    more = f"{cost.transient_gb:.1f} GB more during the first run"
+    first, night = _duration(cost.first_hours), _duration(cost.night_hours)
+    return [
+        f"  memory    about {cost.memory_gb:.1f} GB a worker",
+        f"  disk      about {disk}; {more}",
+        f"  time      about {first} for the history on {cores} cores, from local files",
+        f"  a night   about {night} with a new scene everywhere (rates of {costs.MEASURED})",
+    ]
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1.0 else f"{max(60 * hours, 0.1):.1f} min"
+
+
+def _work(
+    job: ForestPipeline,
+    how: tasks.Observing,
+    reads: Sequence[tuple[aoi.Block, list[cube.SolarDay]]],
+) -> costs.Work:
+    """Pixels and dates of the history of a forest job."""
+    end = np.datetime64(job.monitor.history_end, "D")
+    history = [
+        (_pixels(block), sum(bool(day.date <= end) for day in over)) for block, over in reads
+    ]
+    return costs.Work(
+        pixels=sum(pixels for pixels, _ in history),
+        pixel_dates=sum(pixels * dates for pixels, dates in history),
+        bytes_per_pixel=_bytes_per_pixel(how.bands),
+        largest_block=max((pixels * dates for pixels, dates in history), default=0),
+        channels=1 if how.witness is None else 2,
+        winter=job.monitor.season is None and {"green", "red"} <= set(how.bands),
     )
+
+
+def _observing(
+    job: AnyPipeline, days: list[cube.SolarDay], place: Place
+) -> tuple[tasks.Observing, ...]:
+    if isinstance(job, ForestPipeline):
+        return (observing(job.monitor.index, days, place, canopy=True),)
+    names = job.composite.index if isinstance(job, CompositePipeline) else ["ndvi"]
+    return tuple(observing(name, days, place) for name in names)
 
 
 def _bytes_per_pixel(bands: tuple[str, ...]) -> int:

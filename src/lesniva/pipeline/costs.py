@@ -1,0 +1,106 @@
+"""What a forest job costs in hours, disk and memory: measured rates, and what follows from them.
+
+The rates are of one core of a small server (2 cores of an Intel Xeon, AVX-512, 2.0 GHz) that was
+busy with other work at the time; ``make bench`` measures them again. `plan` and the projection of
+``tests/bench/test_bench_scale.py`` say what these functions say.
+"""
+
+from dataclasses import dataclass
+
+MEASURED = "2026-11-22"
+"""Day of the rates."""
+
+READ_BYTES = 40e6
+"""Decoded bytes that a core reads from local COGs, masks and turns into an index in a second."""
+
+FIT_PIXELS = 0.08e6
+"""Pixels that a core fits in a second: stable history and robust fit of 75 clear dates."""
+
+UPDATE_PIXELS = 15e6
+"""Pixels of a scene that a core takes into the monitor in a second, with the scene's correction."""
+
+STATE_BYTES_PER_SECOND = 50e6
+"""Bytes of state that a core reads, or compresses and commits, in a second."""
+
+CLEAR_SHARE = 0.5
+"""Share of a history's dates on which a pixel is clear."""
+
+STATE_BYTES = 40
+"""Bytes a pixel of the monitor's state, before compression …"""
+
+WITNESS_BYTES = 16
+"""… and of the model of a witness …"""
+
+WINTER_BYTES = 12
+"""… and of the winter channel."""
+
+STORED_SHARE = 0.7
+"""Size of a state on disk by its size in memory; noise hardly compresses."""
+
+KEPT_RUNS = 8
+"""Most versions of a state that the repository keeps (see `ledger`)."""
+
+BASE_MEMORY = 0.4e9
+"""Bytes of a worker without a block."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do."""
+
+    pixels: int
+    """Pixels of all blocks that scenes reach."""
+    pixel_dates: int
+    """Sum over blocks of pixels × solar days of the history."""
+    bytes_per_pixel: int
+    """Decoded bytes of all bands a pixel and date."""
+    largest_block: int
+    """Most pixels × dates of a block."""
+    channels: int = 1
+    """1, or 2 with a witness."""
+    winter: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it takes."""
+
+    first_hours: float
+    """First run: read the history, fit it twice, begin the state."""
+    night_hours: float
+    """A night with one new scene everywhere."""
+    disk_gb: float
+    """State after a year of nights, at most."""
+    transient_gb: float
+    """Stacks of the history that wait between the passes of the first run."""
+    memory_gb: float
+    """Of each worker."""
+
+
+def forest(work: Work, *, cores: int) -> Cost:
+    """Estimate what a forest job takes on so many cores, from local files, in linear time."""
+    clear_dates = CLEAR_SHARE * work.pixel_dates / max(work.pixels, 1)
+    # the time of a fit grows with the dates it has, that of its overheads does not
+    fits = 2 * work.channels * work.pixels * (0.25 + 0.75 * clear_dates / 75) / FIT_PIXELS
+    reading = work.pixel_dates * work.bytes_per_pixel / READ_BYTES
+    state = work.pixels * (
+        STATE_BYTES + (work.channels - 1) * WITNESS_BYTES + work.winter * WINTER_BYTES
+    )
+    storing = state / STATE_BYTES_PER_SECOND
+    night = (
+        work.pixels * work.bytes_per_pixel / READ_BYTES
+        + work.channels * work.pixels / UPDATE_PIXELS
+        + 3 * storing  # read for the counts, read for the update, written
+    )
+    return Cost(
+        first_hours=(reading + fits + storing) / cores / 3600,
+        night_hours=night / cores / 3600,
+        disk_gb=state * STORED_SHARE * KEPT_RUNS / 1e9,
+        transient_gb=2 * work.channels * work.pixel_dates / 1e9,
+        memory_gb=memory_gb(work.largest_block * work.channels),
+    )
+
+
+def memory_gb(values: int) -> float:
+    """Memory of a worker whose largest block has so many values of an index stack."""
+    return (BASE_MEMORY + values * 2 * 1.5) / 1e9
