@@ -19,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, Int, inner
+from lesniva.change.regression import Float, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
+
+Columns = npt.NDArray[np.uint64]
+"""Columns of a row; unsigned, so that no index has to be tested for being negative."""
 
 EVIDENCE_STEPS = 256
 """Steps of the stored evidence in one unit of log-odds."""
@@ -244,7 +247,9 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
 
 
 @inner
-def _observed(values: npt.NDArray[np.int16], status: npt.NDArray[np.uint8], observed: Int) -> int:
+def _observed(
+    values: npt.NDArray[np.int16], status: npt.NDArray[np.uint8], observed: Columns
+) -> int:
     """Columns of a row with an observation and a model; returns how many there are."""
     count = 0
     for j in range(values.size):
@@ -271,10 +276,15 @@ def _residuals(
     """
     for j in range(values.size):
         residual[j] = 0.0
-    for k in range(x.size):
-        row, regressor = coefficients[k, i], x[k]
+    even = x.size - x.size % 2
+    for k in range(0, even, 2):
+        one, other, x_one, x_other = coefficients[k, i], coefficients[k + 1, i], x[k], x[k + 1]
         for j in range(values.size):
-            residual[j] += regressor * row[j]
+            residual[j] = (residual[j] + x_one * one[j]) + x_other * other[j]
+    for k in range(even, x.size):
+        one, x_one = coefficients[k, i], x[k]
+        for j in range(values.size):
+            residual[j] += x_one * one[j]
     for j in range(values.size):
         residual[j] = (values[j] - residual[j]) / _SCALE
     for j in range(values.size):
@@ -378,7 +388,7 @@ def accumulate(
     columns = values.shape[1]
     own, weakest = np.empty(columns), np.empty(columns)
     other, steps = np.empty(columns), np.empty(columns)
-    observed = np.empty(columns, dtype=np.int64)
+    observed = np.empty(columns, dtype=np.uint64)
     for i in range(values.shape[0]):
         count = _observed(values[i], status[i], observed)
         residual_now[i, :] = np.nan
@@ -448,7 +458,7 @@ def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made 
     record until another is confirmed: after a temporary one any evidence may grow into a new event,
     after a lasting one only what began a year later, as regrowth on a felled area wavers.
     """
-    lively = np.empty(status.shape[1], dtype=np.int64)
+    lively = np.empty(status.shape[1], dtype=np.uint64)
     for i in range(status.shape[0]):
         count = _lively(
             day, residual_now[i], evidence[i], status[i], normal_run[i], last_normal[i], lively
@@ -507,7 +517,7 @@ def _lively(
     status: npt.NDArray[np.uint8],
     normal_run: npt.NDArray[np.uint8],
     last_normal: npt.NDArray[np.uint16],
-    lively: Int,
+    lively: Columns,
 ) -> int:
     """Columns of a row that were observed and have something going on; deal with the others."""
     for j in range(status.size):

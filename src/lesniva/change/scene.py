@@ -15,7 +15,7 @@ from numba import njit
 
 from lesniva.change.cusum import SIGMA_STEP
 from lesniva.change.history import checked_stack, plane_coords
-from lesniva.change.regression import MAD_TO_SIGMA, Float, Int, day_numbers, design, inner
+from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design, inner
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -452,8 +452,8 @@ def _count_residuals(
 ) -> None:
     columns = values.shape[1]
     residual, z = np.empty(columns), np.empty(columns)
-    of_row, z_of_row = np.empty(columns, dtype=np.int64), np.empty(columns, dtype=np.int64)
-    counted = np.empty(columns, dtype=np.int64)
+    of_row, z_of_row = np.empty(columns, dtype=np.uint32), np.empty(columns, dtype=np.uint32)
+    counted = np.empty(columns, dtype=np.uint64)
     for row in range(values.shape[0]):
         count = 0
         for column in range(columns):
@@ -487,16 +487,21 @@ def _residuals(
     """Departures of a row from the model; without observation or model of no account."""
     for column in range(values.size):
         residual[column] = 0.0
-    for j in range(x.shape[0]):
-        of_row, regressor = coefficients[j, row], x[j]
+    even = x.size - x.size % 2
+    for j in range(0, even, 2):
+        one, other, x_one, x_other = coefficients[j, row], coefficients[j + 1, row], x[j], x[j + 1]
         for column in range(values.size):
-            residual[column] += regressor * of_row[column]
+            residual[column] = (residual[column] + x_one * one[column]) + x_other * other[column]
+    for j in range(even, x.size):
+        one, x_one = coefficients[j, row], x[j]
+        for column in range(values.size):
+            residual[column] += x_one * one[column]
     for column in range(values.size):
         residual[column] = values[column] / _SCALE - residual[column] * unit
 
 
 @inner
-def _places(values: Float, low: float, width: float, places: Int) -> None:
+def _places(values: Float, low: float, width: float, places: npt.NDArray[np.uint32]) -> None:
     """Bins of values, the outer ones for what lies beyond."""
     for column in range(values.size):
         place = np.floor((values[column] - low) / width)
