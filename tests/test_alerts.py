@@ -36,6 +36,7 @@ def state(changed: Any, *, day: Any = DAY, status: Any = Status.CONFIRMED) -> xr
         "status": np.where(changed, status, Status.NONE).astype(np.uint8),
         "first_anomaly": np.where(changed, day, 0).astype(np.uint16),
         "last_normal": np.where(changed, np.subtract(day, 10), 0).astype(np.uint16),
+        "likely_day": np.where(changed, np.subtract(day, 5), 0).astype(np.uint16),
         "confirmed": np.where(changed, np.add(day, 15), 0).astype(np.uint16),
         "probability": (zero + 0.9).astype(np.float32),
         "magnitude": (zero - 0.4).astype(np.float32),
@@ -231,6 +232,7 @@ def test_dates_lie_between_the_last_normal_and_the_first_anomaly():
     (alert,) = alerts_of(state(np.ones((1, 3)), day=days)).itertuples()
     assert alert.date_min == pd.Timestamp("2023-05-26")
     assert alert.date_max == pd.Timestamp("2023-06-05")
+    assert alert.date_likely == pd.Timestamp("2023-05-31")
     assert alert.confirmed_on == pd.Timestamp("2023-06-20")
 
 

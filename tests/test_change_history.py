@@ -156,6 +156,19 @@ def test_a_history_that_changed_lately_is_unstable():
     assert np.isnan(model["sigma"].item())
 
 
+def test_haze_at_the_end_of_a_history_does_not_make_it_unstable():
+    rng = np.random.default_rng(4)
+    values = 0.8 + rng.normal(0, 0.01, (200, 1, 2))
+    values[[192, 194, 196]] -= 0.08
+    values[:, 0, 1][190:] -= 0.05  # lost for good
+    dates = np.datetime64("2019-02-03") + 2 * np.arange(200)
+    assert (fit(stack(values), dates, method="ols", max_order=1)["status"] == 252).all()
+    model = fit(stack(values), dates, max_order=1)
+    assert model["status"].values[0].tolist() == [Status.NONE, Status.UNSTABLE_HISTORY]
+    kept = fit(stack(values[:, :, :1]), dates, trim=None, max_order=1)
+    xr.testing.assert_equal(model.isel(x=slice(1)), kept)
+
+
 def test_a_constant_series_has_the_floor_for_noise():
     model = fit(stack(np.full((130, 2, 2), 0.5)), DATES)
     np.testing.assert_allclose(model["sigma"], 0.012, rtol=1e-6)

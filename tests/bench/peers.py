@@ -69,6 +69,25 @@ def nrt_monitor(*, stack: str, dates: str, n_history: int) -> Callable[[], Any]:
     return both
 
 
+def nrt_quickstart(
+    *, stack: str, dates: str, forest: str, n_history: int, out: str
+) -> Callable[[], Any]:
+    """Watch a forest as nrt's own quick start does; the day of each break (from 1970, 0 = none)."""
+    from nrt.monitor.ewma import EWMA
+
+    array, mask = _labelled(stack, dates), np.load(forest).astype(np.uint8)
+
+    def watch() -> None:
+        monitor = EWMA(trend=False, mask=mask)
+        monitor.fit(dataarray=array[:n_history])
+        new = array[n_history:]
+        for values, date in zip(new.values, new.time.values.astype("M8[s]").tolist(), strict=True):
+            monitor.monitor(array=values, date=date)
+        np.save(out, np.where(monitor.mask == 3, monitor.detection_date, 0))
+
+    return watch
+
+
 def odc_ndvi(*, items: str, bbox: list[float], crs: str, resolution: float) -> Callable[[], Any]:
     """Clear NDVI of every item, read by odc-stac in chunks and masked with xarray."""
     load = _odc(items, bbox, crs, resolution)
@@ -140,7 +159,8 @@ def _labelled(stack: str, dates: str) -> xr.DataArray:
 
 
 WORKS: dict[str, Callable[..., Callable[[], Any]]] = {
-    work.__name__: work for work in (nrt_fit, nrt_monitor, odc_ndvi, odc_median, stackstac_ndvi)
+    work.__name__: work
+    for work in (nrt_fit, nrt_monitor, nrt_quickstart, odc_ndvi, odc_median, stackstac_ndvi)
 }
 
 

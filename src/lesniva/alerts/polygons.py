@@ -32,7 +32,7 @@ SURE = (Status.CONFIRMED, Status.REARMED, Status.FINISHED)
 MAX_GAP_DAYS = 45
 """Neighbours whose first anomalies lie further apart are two events."""
 
-DATES = ("first_anomaly", "last_normal", "confirmed")
+DATES = ("first_anomaly", "last_normal", "likely_day", "confirmed")
 FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies")
 """What an alert is made of, a pixel each."""
 
@@ -125,7 +125,8 @@ def alerts(
     -------
     geopandas.GeoDataFrame
         EPSG:4326, one row an alert: ``alert_id``; ``status`` (confirmed, low); ``date_min`` last
-        clear normal observation and ``date_max`` first anomaly (the event lies between them);
+        clear normal observation and ``date_max`` first anomaly (the event lies between them, most
+        likely near ``date_likely``);
         ``confirmed_on`` (NaT when low); ``area_ha`` (hectares, equal-area); ``probability`` (0–1,
         median); ``magnitude`` (median change of the index, negative = loss); ``n_obs`` (median
         number of anomalies seen); ``spread_days`` (days between the tenth and the ninetieth
@@ -178,6 +179,7 @@ def _described(
             "status": np.where(is_confirmed, "confirmed", "low"),
             "date_min": _dates(middle["last_normal"]),
             "date_max": _dates(middle["first_anomaly"]),
+            "date_likely": _dates(middle["likely_day"]),
             "confirmed_on": _dates(confirmed_on),
             "probability": middle["probability"].astype(float).round(3).to_numpy(),
             "magnitude": middle["magnitude"].astype(float).round(4).to_numpy(),
@@ -218,9 +220,10 @@ def no_alerts() -> gpd.GeoDataFrame:
     """Give the table of `alerts` without rows, each column with its dtype."""
     columns: dict[str, Any] = {
         "alert_id": "str", "status": "str", "date_min": "datetime64[ns]",
-        "date_max": "datetime64[ns]", "confirmed_on": "datetime64[ns]", "probability": "float64",
-        "magnitude": "float64", "n_obs": "int64", "spread_days": "int64", "area_ha": "float64",
-        "lon": "float64", "lat": "float64",
+        "date_max": "datetime64[ns]", "date_likely": "datetime64[ns]",
+        "confirmed_on": "datetime64[ns]", "probability": "float64", "magnitude": "float64",
+        "n_obs": "int64", "spread_days": "int64", "area_ha": "float64", "lon": "float64",
+        "lat": "float64",
     }  # fmt: skip
     frame = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries([], crs="EPSG:4326"))

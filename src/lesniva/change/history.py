@@ -15,8 +15,17 @@ import xarray as xr
 from lesniva.change.critical import reverse_cusum_critical_value
 from lesniva.change.lanes import LANES, Calendar, Fitted, Method, fit_pixels
 from lesniva.change.regression import coefficient_names, day_numbers, design, moments
-from lesniva.conventions import Status, flags, from_day_number
+from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status, flags, from_day_number
 from lesniva.errors import InputError
+
+NEWEST = 5
+"""So many of the newest observations tell whether a pixel is what it was …"""
+
+NORMAL_DEPARTURE = 1.5
+"""… by their median, at most so many noises off the curve."""
+
+_AT_ONCE = 4096
+"""Unstable pixels that are fitted again at the same time; bounds the memory."""
 
 
 def fit(
@@ -45,7 +54,9 @@ def fit(
         most six iterations.
     trim
         "roc": drop what lies before the last structural change found by the reverse ordered CUSUM
-        (Pesaran & Timmermann 2002; exact to R strucchange), then fit the rest anew. None: keep all.
+        (Pesaran & Timmermann 2002; exact to R strucchange), then fit the rest anew. Where that
+        leaves too little, a robust fit keeps all if the median of the five newest observations is
+        within 1.5 σ of it. None: keep all.
     trim_level
         Significance level of that test.
     trend
@@ -67,7 +78,8 @@ def fit(
         ``last_observed`` and ``last_normal`` (last observation within 1.5 σ); ``status`` uint8:
         `Status.NONE` where there is a model, NEVER_CLEAR without any observation,
         TOO_FEW_OBSERVATIONS (fewer than 9, or in one calendar year), UNSTABLE_HISTORY (fewer than
-        9 or less than 183 days left after the trim). Without a model the coefficients are NaN.
+        9 or less than 183 days left after a trim that is believed). Without a model the
+        coefficients are NaN.
 
     Raises
     ------
@@ -89,30 +101,20 @@ def fit(
     p = X.shape[1]
     shape = stack.shape[1:]
     n_pixels = shape[0] * shape[1]
-    fitted = Fitted(
-        coefficients=np.empty((p, n_pixels), dtype=np.float32),
-        sigma=np.empty(n_pixels, dtype=np.float32),
-        order=np.empty(n_pixels, dtype=np.uint8),
-        status=np.empty(n_pixels, dtype=np.uint8),
-        n_history=np.empty(n_pixels, dtype=np.uint16),
-        history_start=np.empty(n_pixels, dtype=np.uint16),
-        last_observed=np.empty(n_pixels, dtype=np.uint16),
-        last_normal=np.empty(n_pixels, dtype=np.uint16),
-    )
+    fitted = _room(p, n_pixels)
     year = from_day_number(day).astype("datetime64[Y]").astype(np.int64)
-    fit_pixels(
-        stack.reshape(len(day), n_pixels),
-        Calendar(day, year, X, *moments(day, max_order, trend=trend)),
-        Method(
-            trend=int(trend),
-            max_order=max_order,
-            robust=method == "robust",
-            critical=reverse_cusum_critical_value(trim_level) if trim == "roc" else 0.0,
-            floor=-1.0 if sigma == "ols" else float(sigma_floor),
-        ),
-        fitted,
-        LANES,
+    calendar = Calendar(day, year, X, *moments(day, max_order, trend=trend))
+    how = Method(
+        trend=int(trend),
+        max_order=max_order,
+        robust=method == "robust",
+        critical=reverse_cusum_critical_value(trim_level) if trim == "roc" else 0.0,
+        floor=-1.0 if sigma == "ols" else float(sigma_floor),
     )
+    pixels = stack.reshape(len(day), n_pixels)
+    fit_pixels(pixels, calendar, how, fitted, LANES)
+    if method == "robust" and trim == "roc":
+        _reconsider(pixels, calendar, how, fitted)
     plane = ("y", "x")
     variables = {
         name: (plane, values.reshape(shape))
@@ -141,6 +143,49 @@ def fit(
     )
     model["status"].attrs.update(flags(Status))
     return model
+
+
+def _room(p: int, n_pixels: int) -> Fitted:
+    """Arrays for the results of so many pixels."""
+    return Fitted(
+        coefficients=np.empty((p, n_pixels), dtype=np.float32),
+        sigma=np.empty(n_pixels, dtype=np.float32),
+        order=np.empty(n_pixels, dtype=np.uint8),
+        status=np.empty(n_pixels, dtype=np.uint8),
+        n_history=np.empty(n_pixels, dtype=np.uint16),
+        history_start=np.empty(n_pixels, dtype=np.uint16),
+        last_observed=np.empty(n_pixels, dtype=np.uint16),
+        last_normal=np.empty(n_pixels, dtype=np.uint16),
+    )
+
+
+def _reconsider(
+    stack: npt.NDArray[np.int16], calendar: Calendar, how: Method, fitted: Fitted
+) -> None:
+    """Keep the whole history of unstable pixels whose newest observations are normal in it.
+
+    The recursive residuals of the trim are not robust: a few hazy dates late in a history cross the
+    boundary. The robust curve through all of it bears them. A canopy that was lost in the last
+    months of the history lies far off that curve, and stays unstable.
+    """
+    every = np.flatnonzero(fitted.status == Status.UNSTABLE_HISTORY)
+    for first in range(0, every.size, _AT_ONCE):
+        unstable = every[first : first + _AT_ONCE]
+        columns = np.ascontiguousarray(stack[:, unstable])
+        whole = _room(fitted.coefficients.shape[0], unstable.size)
+        fit_pixels(columns, calendar, how._replace(critical=0.0), whole, LANES)
+        modelled = whole.status == Status.NONE
+        seen = columns != NODATA_INT16
+        newest = seen & (np.cumsum(seen[::-1], axis=0)[::-1] <= NEWEST)
+        residual = columns / INDEX_SCALE
+        # not as a matrix product: what a pixel gets must not depend on how many there are
+        for x, coefficient in zip(calendar.X.T, whole.coefficients, strict=True):
+            residual -= x[:, np.newaxis] * np.where(modelled, coefficient, 0.0)
+        residual[~newest] = np.nan
+        departure = np.abs(np.nanmedian(residual, axis=0))
+        normal = modelled & (departure <= NORMAL_DEPARTURE * whole.sigma)
+        for name in Fitted._fields:
+            getattr(fitted, name)[..., unstable[normal]] = getattr(whole, name)[..., normal]
 
 
 def expected(model: xr.Dataset, time: npt.ArrayLike) -> xr.DataArray:

@@ -31,6 +31,13 @@ SIGMA_BIN = 0.0005
 AMPLITUDE_BIN = 0.001
 """Width of a bin of the seasonal amplitude, in index units, from 0 to 1."""
 
+EDGE_NOISE = 1.2
+"""Factor of the noise in spring and autumn: stands of one stratum turn green and yellow at
+different times, which a common offset does not take away."""
+
+HIGH_SEASON = (140, 250)
+"""First and last day of the year (20 May – 7 September) of full leaf."""
+
 AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
 """Edges of the default amplitude strata, in index units."""
 
@@ -244,7 +251,8 @@ def correction(
     Dataset
         ``offset`` (time, stratum) float64 in index units, to be taken off the residuals;
         ``noise`` (time, stratum) float64 ≥ 1, by which σ is to be multiplied: how much wider than
-        the model's noise the stratum scatters in this scene (haze in patches, half-open buds);
+        the model's noise the stratum scatters in this scene (haze in patches, half-open buds), and
+        `EDGE_NOISE` outside `HIGH_SEASON`;
         ``departure`` the same before shrinking and cap, NaN where not known; ``regional_anomaly``
         (time, stratum) bool, |departure| > 2.5 usual spreads; ``rejected`` (time) bool and
         ``reason`` (time) str, empty where not; ``valid_share``, ``median_z``, ``anomalous_share``
@@ -288,6 +296,9 @@ def correction(
         of_z, 0.25, -20.0, Z_BIN
     )
     noise_factor = np.where(seen >= min_pixels, np.fmax(width / 0.6745, 1.0), 1.0)
+    day_of_year = statistics["time"].dt.dayofyear.values
+    leafy = (day_of_year >= HIGH_SEASON[0]) & (day_of_year <= HIGH_SEASON[1])
+    noise_factor[~leafy] *= EDGE_NOISE
     both = ("time", "stratum")
     return xr.Dataset(
         {

@@ -545,12 +545,14 @@ def events(
     -------
     Dataset
         (y, x): ``status`` uint8; day numbers ``first_anomaly``, ``last_normal``, ``confirmed``,
-        ``last_observed`` uint16 (0 = none); ``probability`` float32 0 … 1, NaN without model;
-        ``magnitude`` float32, the median of the event's newest anomalous residuals in index units,
-        NaN without event; ``n_anomalies`` and ``span_days`` uint8. Of a classical detector the
-        magnitude is the residual or mean residual that its process stands for, the probability is
-        NaN, and there is no ``span_days``. A REARMED pixel has a confirmed event, a lasting one
-        that is over; the event of a FINISHED one was temporary.
+        ``last_observed`` uint16 (0 = none), and ``likely_day``, the middle of the time from the
+        last normal observation to the first anomaly, in which the change lies;
+        ``probability`` float32 0 … 1, NaN without model; ``magnitude`` float32, the median of the
+        event's newest anomalous residuals in index units, NaN without event; ``n_anomalies`` and
+        ``span_days`` uint8. Of a classical detector the magnitude is the residual or mean residual
+        that its process stands for, the probability is NaN, and there is no ``span_days``. A
+        REARMED pixel has a confirmed event, a lasting one that is over; the event of a FINISHED one
+        was temporary.
     """
     inside = state.isel(halo) if halo else state
     if inside.attrs["detector"] == "cusum_ll":
@@ -561,9 +563,21 @@ def events(
     probability, magnitude = (_evidence_event if of_evidence else _classical_event)(inside)
     names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
     return inside[names + (["span_days"] if of_evidence else [])].assign(
+        likely_day=(_PLANE, _likely_day(inside)),
         probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
         magnitude=(_PLANE, magnitude.astype(np.float32), {"units": "1"}),
     )
+
+
+def _likely_day(state: xr.Dataset) -> npt.NDArray[np.uint16]:
+    """Middle of the time in which the change lies; the first anomaly where no beginning is known.
+
+    In the absence of any other knowledge a change is as likely on any of these days, and the middle
+    is off by the least.
+    """
+    first, normal = state["first_anomaly"].values, state["last_normal"].values
+    bounded = (normal > 0) & (normal < first)
+    return np.where(bounded, first - (first - normal) // 2, first).astype(np.uint16)
 
 
 def _without_forgotten(state: xr.Dataset, day: int) -> xr.Dataset:

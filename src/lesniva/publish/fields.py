@@ -20,6 +20,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "confirmed_on": ("confirmed on", "дата подтверждения"),
     "crop": ("crop", "культура"),
     "cutoff": ("data until", "данные по дату"),
+    "date_likely": ("likely date of the change", "вероятная дата изменения"),
     "date_max": ("changed not later than", "изменение не позднее"),
     "date_min": ("changed not earlier than", "изменение не ранее"),
     "district_en": ("district (English)", "район (англ.)"),

@@ -1,0 +1,68 @@
+"""Forest change on the boreal simulation beside nrt 0.3.0: what is found, how soon."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from lesniva import indices
+from lesniva.conventions import Status, to_day_number
+from simulation import HISTORY_END, observe, play, score
+
+SEEDS = (321, 322, 323)
+QUICKSTART_CLASSES = (4, 5, 7)
+"""Scene classes that nrt's quick start calls clear."""
+
+
+@pytest.fixture(scope="module")
+def played():
+    return [play(seed) for seed in SEEDS]
+
+
+def told(work, found):
+    from conftest import Row
+
+    figures = score(found)
+    delays = f"delay {figures['delay']:.0f} d (90 % within {figures['delay90']:.0f} d)"
+    rate = (
+        f"F1 {figures['f1']:.3f}, thinning {figures['thinning']:.3f}, "
+        f"false {figures['false']:.2%}, {delays}, date off by {figures['date_error']:.0f} d"
+    )
+    return Row(f"boreal simulation, seeds {SEEDS[0]} – {SEEDS[-1]}: {work}", 0.0, rate)
+
+
+def test_ours_by_the_defaults(table, played):
+    table.append(told("ours", played))
+
+
+@pytest.mark.parametrize("recipe", ["its quick start on NDVI", "the same on our NBR in season"])
+def test_nrt(table, played, peer, tmp_path, recipe):
+    table.append(
+        told(f"nrt 0.3.0, {recipe}", [of_nrt(each, recipe, peer, tmp_path) for each in played])
+    )
+
+
+def of_nrt(ours, recipe, peer, folder):
+    """Watch the same forest by nrt, as if `play` had."""
+    dates, forest = ours.dates, ours.truth.forest
+    if recipe.startswith("its"):
+        stack = np.empty(ours.bands["scl"].shape, dtype=np.int16)
+        for t, scl in enumerate(ours.bands["scl"]):
+            # NDVI of B8A and B4
+            scene = {"nir": ours.bands["nir08"][t], "red": ours.bands["red"][t]}
+            indices.scaled("ndvi", scene, np.isin(scl, QUICKSTART_CLASSES), stack[t])
+    else:
+        stack, _, _ = observe(ours.bands, forest, "nbr")
+        stack, dates = stack[ours.season], dates[ours.season]
+    for name, values in {"stack": stack, "dates": dates, "forest": forest}.items():
+        np.save(folder / f"{name}.npy", values)
+    files = {name: folder / f"{name}.npy" for name in ("stack", "dates", "forest", "out")}
+    peer("nrt_quickstart", n_history=int((dates <= HISTORY_END).sum()), **files)()
+    broken = np.load(files["out"]).astype("datetime64[D]")
+    found = broken > np.datetime64("1970-01-01")
+    day = np.where(found, to_day_number(np.where(found, broken, np.datetime64("2015-01-01"))), 0)
+    status = np.where(found, Status.CONFIRMED, Status.NONE)
+    dated = dict.fromkeys(("first_anomaly", "likely_day", "confirmed"), (("y", "x"), day))
+    events = xr.Dataset({"status": (("y", "x"), status), **dated})
+    return replace(ours, events=events, early=np.zeros_like(ours.early))
