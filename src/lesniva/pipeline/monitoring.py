@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from lesniva import aoi, cube, execution, ledger, tasks
+from lesniva import alerts, aoi, cube, execution, ledger, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
 from lesniva.pipeline.place import Place, observing
@@ -237,7 +237,10 @@ def findings_of(
             "book": book,
             "block": block,
             "version": tasks.digest(
-                sorted(seen[block.key].scenes), seen[block.key].last_day, *FOREST_RASTERS.values()
+                sorted(seen[block.key].scenes),
+                seen[block.key].last_day,
+                *FOREST_RASTERS.values(),
+                *alerts.FINDINGS,
             ),
             "as_of": as_of,
         }
