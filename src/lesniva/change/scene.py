@@ -295,10 +295,10 @@ def correction(
     width = _histogram_quantile(of_z, 0.5, -20.0, Z_BIN) - _histogram_quantile(
         of_z, 0.25, -20.0, Z_BIN
     )
-    noise_factor = np.where(seen >= min_pixels, np.fmax(width / 0.6745, 1.0), 1.0)
     day_of_year = statistics["time"].dt.dayofyear.values
     leafy = (day_of_year >= HIGH_SEASON[0]) & (day_of_year <= HIGH_SEASON[1])
-    noise_factor[~leafy] *= EDGE_NOISE
+    wider = np.fmax(width / 0.6745, 1.0) * np.where(leafy, 1.0, EDGE_NOISE)[:, np.newaxis]
+    noise_factor = np.where(seen >= min_pixels, wider, 1.0)
     both = ("time", "stratum")
     return xr.Dataset(
         {
