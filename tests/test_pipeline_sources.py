@@ -17,7 +17,7 @@ import rasterio
 import shapely
 import shapely.affinity
 
-from lesniva import cli, config, pipeline
+from lesniva import cli, config, execution, pipeline
 from lesniva.errors import PARTIAL, CredentialsError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.sources import sentinelhub as hub_room
@@ -246,6 +246,28 @@ def hub_source(hub, **more):
 
 def test_the_process_api_gives_the_same_ndvi(tmp_path, hub):
     assert as_it_should_be(ndvi(tmp_path, hub_source(hub)))
+
+
+def test_an_account_is_asked_by_one_limiter_before_any_task_begins(tmp_path, hub, monkeypatch):
+    made, asked = [], []
+
+    class Limiter(hub_room.Limiter):
+        def __init__(self, *rates):
+            made.append(rates)
+            super().__init__(*rates)
+
+    def run_tasks(function, tasks, *, title):
+        before = len(hub.log)
+        done = execution.run_tasks(None, function, tasks, title=title)
+        asked.append((len(tasks), before, len(hub.log)))
+        return done
+
+    monkeypatch.setattr(hub_room, "Limiter", Limiter)
+    job = write_job(tmp_path, hub_source(hub), block=32)
+    assert pipeline.run(job, tmp_path / "out", run_tasks=run_tasks).faults == {}
+    assert len(made) == 1
+    assert max(tasks for tasks, *_ in asked) >= 4
+    assert {(before, after) for _, before, after in asked} == {(len(hub.log), len(hub.log))}
 
 
 @pytest.fixture
