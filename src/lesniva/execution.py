@@ -2,7 +2,7 @@
 
 A worker that dies takes along all it had at hand, finished results too, and Dask cannot tell whose
 fault it was. So the tasks of dead workers are tried again at the end, one at a time with nothing
-else at work: what is killed then has killed its worker itself; all others finish.
+else at work: what is killed then, time after time, has killed its worker itself; all others finish.
 """
 
 import logging
@@ -31,6 +31,9 @@ IN_FLIGHT_PER_WORKER = 3
 
 HOPELESS = (CredentialsError, EnvironmentFaultError)
 """What one task meets all others would meet too: nothing more is begun."""
+
+TRIES_ALONE = 2
+"""Times that the tasks of dead workers are tried alone: workers may die of something else."""
 
 RETRIES = 2
 """Times a task is tried again after an exception that is no verdict on its input."""
@@ -240,14 +243,17 @@ def _finished(
     from distributed import KilledWorker
 
     workers = len(client.scheduler_info(n_workers=-1)["workers"])
-    limit = max(1, workers) * IN_FLIGHT_PER_WORKER
-    suspects = {}
-    for key, result, error in _submitted(client, function, tasks, limit=limit):
-        if isinstance(error, KilledWorker):
-            suspects[key] = tasks[key]
-        else:
-            yield key, result, error
-    yield from _submitted(client, function, suspects, limit=1)
+    left, killed = tasks, dict[str, Finished]()
+    for limit in (max(1, workers) * IN_FLIGHT_PER_WORKER, *TRIES_ALONE * (1,)):
+        killed = {}
+        for finished in _submitted(client, function, left, limit=limit):
+            key, _, error = finished
+            if isinstance(error, KilledWorker):
+                killed[key] = finished
+            else:
+                yield finished
+        left = {key: tasks[key] for key in killed}
+    yield from killed.values()
 
 
 def _here(key: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Finished:
