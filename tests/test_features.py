@@ -175,6 +175,17 @@ def test_weather_sums_are_what_constant_weather_gives() -> None:
     assert with_tmean["htk"].to_numpy() == pytest.approx(10 * 2.0 / 20.0)
 
 
+def test_the_winters_cold_is_told_of_winter_crops_alone() -> None:
+    sky = weather().assign(tmin=-5.0, tmax=5.0)
+    for day, cold in (("2019-12-01", -21.0), ("2020-02-28", -24.0), ("2020-03-05", -30.0)):
+        sky.loc[(sky["date"] == day) & (sky["adm_id"] == "a"), "tmin"] = cold
+    told = made(observations(), "06-30", weather=sky).set_index(["adm_id", "year"])["tmin_winter"]
+    assert told["a", 2020] == -24
+    assert (told.drop(("a", 2020)) == -5).all()
+    spring = made(observations(), "06-30", crop="maize", weather=sky)
+    assert "tmin_winter" not in spring
+
+
 @given(
     st.floats(-0.2, 0.9), st.lists(st.booleans(), min_size=5, max_size=30), st.floats(-0.02, 0.02)
 )

@@ -19,7 +19,7 @@ from lesniva import aoi, config, pipeline, publish, synthetic
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
-from lesniva.pipeline.fields import productivity
+from lesniva.pipeline.productivity import relative_peak
 from lesniva.synthetic.embedded import FARMLAND_GRID
 
 OUTPUTS = Path(__file__).parents[1] / "docs" / "outputs.md"
@@ -255,7 +255,8 @@ def test_a_crop_without_yields_is_refused_by_name(archive, done):
 
 def fields_job(folder, archive, parcels, **more):
     folder.mkdir(parents=True, exist_ok=True)
-    parcels.to_file(folder / "parcels.gpkg")
+    if not (folder / "parcels.gpkg").exists():  # a file written anew would be another one
+        parcels.to_file(folder / "parcels.gpkg")
     extra = "\n".join(f'{key} = "{value}"' for key, value in more.items())
     (folder / "fields.toml").write_text(
         f"""
@@ -288,43 +289,79 @@ def parcels():
     return gpd.GeoDataFrame({"id": ["near", "far"]}, geometry=shapes, crs=32637)
 
 
-def test_fields_get_curve_dates_and_zones_and_no_yield_without_yields(archive, tmp_path):
-    wanted = fields_job(tmp_path, archive, parcels())
-    report = pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
-    fields = gpd.read_file(tmp_path / "out" / "fields.geojson").set_index("field_id")
+@pytest.fixture(scope="module")
+def surveyed(archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fields")
+    wanted = fields_job(folder, archive, parcels())
+    report = pipeline.run(wanted, folder / "out", scheduler=SYNCHRONOUS)
+    assert report.results["fields"] == 2
+    return folder / "out"
+
+
+def test_fields_get_curve_dates_and_zones_and_no_yield_without_yields(surveyed):
+    fields = gpd.read_file(surveyed / "fields.geojson").set_index("field_id")
     assert set(fields.index) == {"near", "far"}
     assert "yield_t_ha" not in fields
     assert fields["note"].str.contains("no figure").all()
     assert (fields["ndvi_peak"] > fields["ndvi_last"] - 1e-6).all()
     assert pd.to_datetime(fields["peak"]).dt.year.eq(YEAR).all()
-    styles = publish.read_table(tmp_path / "out" / "lesniva.gpkg", "layer_styles")
-    assert set(styles["f_table_name"]) == {"fields", "districts"}
-    curves = pd.read_csv(tmp_path / "out" / "field_curves.csv").dropna(subset=["ndvi", "normal"])
+    styles = publish.read_table(surveyed / "lesniva.gpkg", "layer_styles")
+    assert set(styles["f_table_name"]) == {"fields", "productivity_zones", "districts"}
+    curves = pd.read_csv(surveyed / "field_curves.csv").dropna(subset=["ndvi", "normal"])
     np.testing.assert_allclose(curves["anomaly"], curves["ndvi"] - curves["normal"], atol=2e-4)
     assert curves["dekad"].max() <= 18
-    with rasterio.open(tmp_path / "out" / "rasters" / "productivity.tif") as file:
+    with rasterio.open(surveyed / "rasters" / "productivity.tif") as file:
         zones, hectares = file.read(1), abs(file.res[0] * file.res[1]) / 1e4
     count = np.bincount(zones[zones != 255], minlength=4)[1:]
     assert len(count) == 3
     # parts of equal area, and all the ground of the fields
     assert count.max() <= 1.15 * count.min()
     assert count.sum() * hectares == pytest.approx(parcels().area.sum() / 1e4, rel=0.1)
-    assert publish.verify(tmp_path / "out") == []
-    assert report.results["fields"] == 2
+    assert publish.verify(surveyed) == []
 
 
-def test_fields_with_yields_get_a_figure_only_where_they_are_known(archive, tmp_path):
+def test_zones_are_polygons_within_their_field_with_their_hectares(surveyed):
+    zones = gpd.read_file(surveyed / "productivity_zones.geojson")
+    layer = gpd.read_file(surveyed / "lesniva.gpkg", layer="productivity_zones")
+    assert set(zones["zone_id"]) == set(layer["zone_id"])
+    assert sorted(zones["zone_id"]) == [f"{f}/{z}" for f in ("far", "near") for z in (1, 2, 3)]
+    fields = parcels().set_index("id")
+    local = zones.to_crs(32637)
+    for field, rows in local.groupby("field_id"):
+        shape = fields.geometry[field]
+        assert rows.within(shape.buffer(0.5)).all()
+        assert not rows.iloc[0].geometry.overlaps(rows.iloc[1].geometry.buffer(-0.5))
+        # pixels of 120 m whose middle lies outside leave gaps along the edge
+        assert rows["area_ha"].sum() == pytest.approx(shape.area / 1e4, rel=0.1)
+        np.testing.assert_allclose(rows["area_ha"], rows.area / 1e4, rtol=2e-3)
+        assert rows["share"].sum() == pytest.approx(1, abs=1e-3)
+        assert rows.sort_values("zone")["relative_peak"].is_monotonic_increasing
+    with rasterio.open(surveyed / "rasters" / "productivity.tif") as file:
+        inner = local.geometry.buffer(-90)  # whole pixels only
+        for zone, shape in zip(local["zone"], inner, strict=True):
+            points = [
+                (p.x, p.y)
+                for p in getattr(shape, "geoms", [shape])
+                if not p.is_empty
+                for p in [p.representative_point()]
+            ]
+            assert all(value == zone for (value,) in file.sample(points))
+
+
+def test_fields_with_yields_get_a_figure_only_where_they_are_known(archive, surveyed, tmp_path):
     rng = np.random.default_rng(1)
     rows = [
         ("near", "winter_wheat", year, round(4 + rng.normal(0, 0.5), 2))
         for year in range(2015, YEAR)
     ]
     table = pd.DataFrame(rows, columns=["adm_id", "crop", "year", "yield_t_ha"])
-    tmp_path.mkdir(exist_ok=True)
-    table.to_csv(tmp_path / "yields.csv", index=False)
-    wanted = fields_job(tmp_path, archive, parcels(), yields="yields.csv", crop="winter_wheat")
-    pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
-    fields = pd.read_csv(tmp_path / "out" / "fields.csv").set_index("field_id")
+    shutil.copytree(surveyed.parent, tmp_path / "again")
+    table.to_csv(tmp_path / "again" / "yields.csv", index=False)
+    wanted = fields_job(
+        tmp_path / "again", archive, parcels(), yields="yields.csv", crop="winter_wheat"
+    )
+    pipeline.run(wanted, tmp_path / "again" / "out", scheduler=SYNCHRONOUS)
+    fields = pd.read_csv(tmp_path / "again" / "out" / "fields.csv").set_index("field_id")
     assert 2.5 < fields.loc["near", "yield_t_ha"] < 5.5
     assert np.isnan(fields.loc["far", "yield_t_ha"])
     assert fields.loc["far", "note"] == "no yields of this field are known: no figure"
@@ -338,5 +375,5 @@ def test_parcels_without_their_id_column_are_refused_by_name(archive, tmp_path):
 
 def test_the_productivity_of_a_pixel_is_against_its_own_field_and_season():
     peaks = np.array([[0.4, 0.6, 0.5], [0.8, 1.2, np.nan]])
-    np.testing.assert_allclose(productivity(peaks), [0.8, 1.2, 1.0])
-    assert np.isnan(productivity(np.full((2, 3), np.nan))).all()
+    np.testing.assert_allclose(relative_peak(peaks), [0.8, 1.2, 1.0])
+    assert np.isnan(relative_peak(np.full((2, 3), np.nan))).all()

@@ -112,6 +112,38 @@ def forest_page(folder, table, **changed):
     return path
 
 
+def through_the_season():
+    """Tables of two issue days; the season has a part in the forecast of wheat alone."""
+    days = [(crop, day) for crop in ("winter_wheat", "sugar_beet") for day in ("06-10", "06-30")]
+    key = pd.DataFrame(days, columns=["crop", "cutoff"])
+    wheat = key["crop"] == "winter_wheat"
+    skill = key.merge(
+        pd.DataFrame({"forecaster": ["forecast", "plain", "mean"], "nrmse": [11.0, 14.0, 15.0]}),
+        how="cross",
+    ).assign(n=8, mae=0.4, rmse=0.5, coverage80=0.875, pinball=0.123)
+    total = key.assign(cutoff=pd.to_datetime("2026-" + key["cutoff"]), group="lipetsk", year=2026)
+    total = total.assign(
+        yield_t_ha=[4.2, 4.0, 40.0, 41.0], q05_t_ha=2.0, q10_t_ha=3.5, q90_t_ha=4.75, q95_t_ha=6.0,
+        area_ha=2000.0, production_t=8000.0, districts=2, skill=wheat & (key["cutoff"] == "06-30"),
+    )  # fmt: skip
+    of_day = {"adm_id": "w", "crop": "winter_wheat", "year": 2026, "cutoff": "2026-06-30"}
+    return {
+        "skill": skill,
+        "claims": key.assign(
+            lead_days=11, skill=total["skill"], null_nrmse_low=12.0, null_nrmse_high=18.0,
+            worst_years="2024 2022", mask=f"wheat {HOSTILE}.tif",
+        ),
+        "skill_by_year": key.assign(year=2025, n=2, observed_t_ha=4.4, yield_t_ha=4.1, rmse=0.31),
+        "forecast_total": total,
+        "reasons": pd.DataFrame(
+            [{**of_day, "text_en": "peak above the mean", "text_ru": "максимум выше нормы"}]
+        ),
+        "analogues": pd.DataFrame(
+            [{**of_day, "analogue_year": 2019, "observed_t_ha": 3.65, "ratio_mean5": 0.67}]
+        ),
+    }  # fmt: skip
+
+
 def harvest_page(folder):
     years = range(2016, 2026)
     shapes = districts()
@@ -161,14 +193,7 @@ def harvest_page(folder):
         run=about(),
         forecast=forecast,
         districts=shapes,
-        hindcast=hindcast[hindcast["year"] >= 2022],
-        skill=pd.DataFrame(
-            [
-                {"forecaster": each, "crop": crop, "n": 8, "nrmse": error, "mae": 0.4}
-                for crop in ("winter_wheat", "sugar_beet")
-                for each, error in (("forecast", 11.0), ("mean", 15.0))
-            ]
-        ),
+        tables={"hindcast": hindcast[hindcast["year"] >= 2022], **through_the_season()},
         ndvi=pd.DataFrame(seen),
         yields=pd.DataFrame(past),
         covers={"winter_wheat": "cropland", "sugar_beet": "cropland"},
@@ -348,6 +373,44 @@ def test_crops_are_switched_and_each_says_what_may_be_believed(browser, harvest)
         page.locator("#districts .chart").first.scroll_into_view_if_needed()
         page.locator("#districts canvas").first.wait_for()
         assert page.locator("#districts canvas").count() >= 2
+
+
+def test_the_whole_area_is_told_with_its_interval_and_through_the_season(browser, harvest):
+    with opened(browser, harvest) as page:
+        figures = page.locator(".figures").inner_text()
+        assert "4,00" in figures
+        assert "3,50\u00a0–\u00a04,75" in figures  # t/ha
+        assert "7\u00a0–\u00a010" in figures  # thousand tonnes: 3.5 and 4.75 on 2000 ha
+        assert column(page, 2, "#season") == ["4,20", "4,00"]
+        assert column(page, 6, "#season") == ["нет", "да"]
+        page.locator("#season").scroll_into_view_if_needed()
+        page.locator("#season canvas").nth(2).wait_for()
+        assert page.locator("#season canvas").count() == 3
+        assert HOSTILE in page.locator("main").inner_text()
+
+
+def test_a_district_says_why_and_what_years_were_alike_beside_its_record(browser, harvest):
+    with opened(browser, harvest) as page:
+        west = page.locator('.cards [data-district="w"]')
+        assert "максимум выше нормы" in west.locator(".reasons").inner_text()
+        assert "2019 3,65 т/га (67 %" in west.locator(".analogues").inner_text()
+        east = page.locator('.cards [data-district="e"]')
+        assert "по прошлым урожаям" in east.locator(".reasons").inner_text()
+        assert column(page, 10, "#table") == ["4 из 4", "4 из 4"]
+        page.get_by_role("button", name="English").click()
+        assert "peak above the mean" in west.locator(".reasons").inner_text()
+
+
+def test_past_years_and_all_measures_are_told(browser, harvest):
+    with opened(browser, harvest) as page:
+        years = page.locator("#years").inner_text()
+        assert "2024 2022" in years
+        assert column(page, 1, "#years") == ["2025"]
+        assert column(page, 4, "#years") == ["0,31"]
+        page.locator("#skill summary").click()
+        measures = page.locator("#skill details").inner_text()
+        assert "Квантильная ошибка" in measures
+        assert "0,12" in measures
 
 
 def test_print_shows_all_charts_and_no_buttons(browser, forest):

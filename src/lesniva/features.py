@@ -41,7 +41,9 @@ COVER_KNOWN_FROM = "05-12"
 """Winter and spring-sown fields are told apart by observations up to 10 May, which are known two
 days later."""
 
-WINTER_CROPS = frozenset({"winter_wheat", "winter_barley", "winter_rye", "winter_rapeseed"})
+WINTER_CROPS = frozenset(
+    {"winter_wheat", "winter_barley", "winter_rye", "winter_triticale", "winter_rapeseed"}
+)
 
 SMOOTHING = (0.03, 0.3, 3.0)
 """Strengths to choose from, in units of a fully clear dekad."""
@@ -130,7 +132,8 @@ def features(
         if weather is not None:
             base = GDD_BASE.get(crop, 0.0)
             part = _known(_normalised(weather), year, cutoff, weather_latency_days)
-            table = table.join(_weather(part, table, year, base=base))
+            winter = crop in WINTER_CROPS
+            table = table.join(_weather(part, table, year, base=base, winter=winter))
         table.insert(0, "crop", crop)
         table.insert(1, "year", year)
         table.insert(2, "cutoff", pd.Timestamp(cutoff_date(year, cutoff)))
@@ -355,8 +358,10 @@ def _start_of_season(
     return base, np.where(known, at[last_below], np.nan)
 
 
-def _weather(rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float) -> pd.DataFrame:
-    """At most eight weather columns, each where its inputs are given."""
+def _weather(
+    rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float, winter: bool
+) -> pd.DataFrame:
+    """Weather of the season so far, each column where its inputs are given."""
     start = np.datetime64(f"{year - 1}-09-01")
     days = int((rows["date"].max() - start).days) + 1 if len(rows) else 0
     doy = np.arange(days) + 1 - float((np.datetime64(f"{year}-01-01") - start).astype(int))
@@ -391,6 +396,9 @@ def _weather(rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float)
     )
     if "soil_moisture" in rows:
         result["soil_moisture_30d"] = _nanmean(daily("soil_moisture")[:, -30:])
+    if winter:
+        cold = (doy > -31) & (doy <= 59)  # December to February
+        result["tmin_winter"] = -_nanmax(-tmin[:, cold])
     frame = pd.DataFrame(result, index=table.index)
     return frame.dropna(axis=1, how="all") if len(rows) else frame
 

@@ -159,8 +159,10 @@ def _reasons(
                 "predictor": leading,
                 "value": value,
                 "normal": normal,
-                "text_en": _text(english, words[0] if words else "", in_all, "t/ha"),
-                "text_ru": _text(russian, words[1] if words else "", in_all, "т/га"),
+                "text_en": _text(english, words[0] if words else "", f"{in_all:+.2f} t/ha"),
+                "text_ru": _text(
+                    russian, words[1] if words else "", f"{in_all:+.2f} т/га".replace(".", ",")
+                ),
             }
         )
     return sorted(result, key=lambda row: -abs(float(str(row["contribution_t_ha"]))))
@@ -177,8 +179,8 @@ def _value_and_normal(known: Model, X: Floats, predictor: str, place: int) -> tu
     return float(X[place, column]), float(known.boosters.climatology[place, column])
 
 
-def _text(name: str, words: str, moved: float, unit: str) -> str:
-    return f"{name}{' ' if words else ''}{words}: {moved:+.2f} {unit}"
+def _text(name: str, words: str, moved: str) -> str:
+    return f"{name}{' ' if words else ''}{words}: {moved}"
 
 
 def analogues(

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lesniva import aoi, cube, execution, features, indices, publish, tasks, yields, zonal
+from lesniva import cube, execution, features, publish, tasks, yields, zonal
 from lesniva.config import FieldsPipeline
-from lesniva.conventions import NODATA_UINT8
 from lesniva.errors import InputError
+from lesniva.pipeline import productivity
 from lesniva.pipeline.harvest import Maps, harvest_year, issue_date, sum_seasons, sums_of
 from lesniva.pipeline.outlook import outlook
 from lesniva.pipeline.place import Place, days_over, find, observing, over
@@ -57,9 +57,13 @@ def survey_fields(job: FieldsPipeline, out: Path, run_tasks: execution.RunTasks)
             observed = observed[observed["cover"] == COVER]
             table = _features(job, observed, cutoff)
             layer = parcels.merge(_state(job, report, table, cutoff), on="adm_id")
-            zones = _zones(job, place, parcels, peaks)
+            pixels = productivity.pixels(place.blocks, parcels, peaks, zones=job.fields.zones)
+            zones = productivity.polygons(place.blocks, parcels, pixels)
         with stage(report, "publish"):
-            _publish(Shelf(job, report, place, days), layer, observed, table, zones)
+            shelf = Shelf(job, report, place, days)
+            _publish(
+                shelf, layer, observed, table, zones, productivity.rasters(place.blocks, pixels)
+            )
     return report
 
 
@@ -178,75 +182,6 @@ def _state(
     return state.reset_index()
 
 
-def _zones(
-    job: FieldsPipeline,
-    place: Place,
-    parcels: gpd.GeoDataFrame,
-    peaks: Mapping[str, Mapping[int, Path]],
-) -> dict[str, npt.NDArray[np.uint8]]:
-    """Zones 1 (lowest) to n of each field, by its pixels' peaks of past seasons.
-
-    Each season's peak is divided by that of the field, so that crops of a rotation count alike; a
-    field is one, whatever blocks it lies in.
-    """
-    blocks = [block for block in place.blocks if block.key in peaks]
-    zones = {b.key: np.full(b.geobox.shape, NODATA_UINT8, dtype=np.uint8) for b in place.blocks}
-    if not blocks:
-        return zones
-    pixels = pd.concat([_pixels(block, parcels, peaks[block.key]) for block in blocks])
-    seasons = [name for name in pixels if name not in ("block", "pixel", "field")]
-    for _, rows in pixels.groupby("field"):
-        relative = productivity(rows[seasons].to_numpy(dtype=np.float64).T)
-        known = np.isfinite(relative)
-        if known.sum() < job.fields.zones:
-            continue
-        edges = np.quantile(relative[known], np.linspace(0, 1, job.fields.zones + 1)[1:-1])
-        told = np.searchsorted(edges, relative, side="right") + 1
-        told = np.where(known, told, NODATA_UINT8).astype(np.uint8)
-        for key in rows["block"].unique():
-            here = (rows["block"] == key).to_numpy()
-            zones[key].ravel()[rows["pixel"].to_numpy()[here]] = told[here]
-    return zones
-
-
-def _pixels(block: aoi.Block, parcels: gpd.GeoDataFrame, peaks: Mapping[int, Path]) -> pd.DataFrame:
-    """Pixels of a block whose middle lies in a field, with their peak of each season."""
-    from rasterio.features import rasterize
-
-    local = parcels.to_crs(str(block.geobox.crs)).geometry
-    shapes = [(shape, number) for number, shape in enumerate(local, start=1)]
-    field = rasterize(shapes, block.geobox.shape, transform=block.geobox.affine, dtype="int32")
-    pixel = np.flatnonzero(field)
-    frame = pd.DataFrame({"block": block.key, "pixel": pixel, "field": field.ravel()[pixel]})
-    for year, path in peaks.items():
-        frame[year] = indices.from_scaled(np.load(path)).ravel()[pixel]
-    return frame
-
-
-def productivity(peaks: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Peak of each pixel over that of its field, averaged over seasons.
-
-    Parameters
-    ----------
-    peaks
-        Peak NDVI, (season, pixel); NaN where a pixel was not seen.
-
-    Returns
-    -------
-    ndarray
-        (pixel,), about 1; NaN where no season saw the pixel.
-    """
-    seen = np.isfinite(peaks)
-    total = np.where(seen, peaks, 0.0).sum(axis=1, dtype=np.float64)
-    mean = np.divide(total, seen.sum(axis=1), out=np.full(len(peaks), np.nan), where=total > 0)
-    relative = np.where(seen, peaks / mean[:, None], np.nan)
-    known = np.isfinite(relative)
-    summed = np.where(known, relative, 0.0).sum(axis=0)
-    count = known.sum(axis=0)
-    out = np.full(peaks.shape[1], np.nan)
-    return np.asarray(np.divide(summed, count, out=out, where=count > 0))
-
-
 def _curves(observed: pd.DataFrame, year: int) -> pd.DataFrame:
     """NDVI of each field by dekad, beside mean, least and most of earlier years."""
     seen = observed.dropna(subset=["ndvi"])
@@ -268,25 +203,29 @@ def _publish(
     layer: gpd.GeoDataFrame,
     observed: pd.DataFrame,
     table: pd.DataFrame,
-    zones: Mapping[str, npt.NDArray[np.uint8]],
+    zones: gpd.GeoDataFrame,
+    arrays: Mapping[str, npt.NDArray[np.uint8]],
 ) -> None:
     report, place = shelf.report, shelf.place
     layer = layer.rename(columns={"adm_id": "field_id"})
     year = int(layer["year"].iloc[0])
     put_tables(
         shelf,
-        {"fields": layer},
-        key="field_id",
+        {"fields": layer, "productivity_zones": zones},
+        key={"fields": "field_id", "productivity_zones": "zone_id"},
         tables={
             "field_curves": _curves(observed, year).rename(columns={"adm_id": "field_id"}),
             "field_ndvi": observed.rename(columns={"adm_id": "field_id"}),
             "field_seasons": table.rename(columns={"adm_id": "field_id"}),
         },
-        styles={"fields": publish.forecast_style(layer["ndvi_last"], column="ndvi_last")},
+        styles={
+            "fields": publish.forecast_style(layer["ndvi_last"], column="ndvi_last"),
+            "productivity_zones": publish.zones_style(),
+        },
     )
     for grid in place.grids:
         blocks = (
-            (*place.offset(block), zones[block.key])
+            (*place.offset(block), arrays[block.key])
             for block in place.blocks
             if block.grid_id == grid.id
         )

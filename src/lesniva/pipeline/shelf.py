@@ -186,7 +186,7 @@ def put_tables(
     shelf: Shelf,
     layers: Mapping[str, gpd.GeoDataFrame],
     *,
-    key: str,
+    key: str | Mapping[str, str],
     tables: Mapping[str, pd.DataFrame],
     styles: Mapping[str, str],
     forms: Mapping[str, pd.DataFrame] | None = None,
@@ -198,7 +198,7 @@ def put_tables(
     layers
         Name → features.
     key
-        Their id column.
+        Their id column, or that of each.
     tables
         Name → table, for CSV and GeoPackage.
     styles
@@ -209,7 +209,8 @@ def put_tables(
     folder, area = shelf.report.folder, shelf.place.area
     about = {"attribution": shelf.credit, "districts_are_approximate": area.approximate}
     for name, layer in layers.items():
-        publish.write_geojson(folder / f"{name}.geojson", layer, id_column=key, metadata=about)
+        column = key if isinstance(key, str) else key[name]
+        publish.write_geojson(folder / f"{name}.geojson", layer, id_column=column, metadata=about)
         publish.write_geoparquet(folder / f"{name}.parquet", layer)
         publish.write_csv(folder / f"{name}.csv", layer.drop(columns="geometry"))
         shelf.files += [folder / f"{name}.{kind}" for kind in ("geojson", "parquet", "csv")]

@@ -27,6 +27,7 @@ from lesniva.publish.qgis import (
     sample_style,
     verdicts_style,
     write_style,
+    zones_style,
 )
 from lesniva.publish.report import About, CloseUp, write_forest_report, write_harvest_report
 from lesniva.publish.stac import Product, Raster, write_stac
@@ -78,4 +79,5 @@ __all__ = [
     "write_stac",
     "write_style",
     "write_zarr",
+    "zones_style",
 ]

@@ -207,6 +207,11 @@ TITLES: dict[str, tuple[str, str]] = {
         "начало вегетации к прошлым годам, дней",
     ),
     "years": ("earlier years", "прошлых лет"),
+    "mask": ("where the crop grows is told by", "где растёт культура, определено по"),
+    "relative_peak": ("peak NDVI, 1 = mean of the field", "максимум NDVI, 1 = среднее поля"),
+    "share": ("share of the field, 0-1", "доля поля, 0–1"),
+    "zone": ("productivity zone, 1 the lowest", "зона продуктивности, 1 — низшая"),
+    "zone_id": ("zone id", "код зоны"),
 }
 """Column → English and Russian title."""
 

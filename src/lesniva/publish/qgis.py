@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lesniva.publish.cog import RasterStats, rgba
 from lesniva.publish.fields import Language, field_titles
-from lesniva.publish.layers import Layer
+from lesniva.publish.layers import LAYERS, Layer
 from lesniva.storage import write_text
 
 QGIS_VERSION = "3.22.0"
@@ -110,9 +110,22 @@ def raster_style(layer: Layer, stats: RasterStats, *, language: Language = "ru")
 
 def alerts_style(*, by: str = "status", language: Language = "ru") -> str:
     """QML of alert polygons, coloured by ``status`` or by ``cause``."""
-    categories = {"status": ALERT_STATUS, "cause": ALERT_CAUSE}[by]
+    return _categories_style(by, {"status": ALERT_STATUS, "cause": ALERT_CAUSE}[by], language)
+
+
+def zones_style(*, language: Language = "ru") -> str:
+    """QML of productivity zones of fields, in the colours of their raster."""
+    classes = LAYERS["productivity"].classes
+    categories = [Category(str(c.value), c.name_en, c.name_ru, c.colour) for c in classes]
+    return _categories_style("zone", categories, language, kind="integer")
+
+
+def _categories_style(
+    column: str, categories: Sequence[Category], language: Language, *, kind: str = "string"
+) -> str:
+    """QML of polygons coloured by the values of a column."""
     root = _root("Symbology|Fields|Forms")
-    renderer = _renderer(root, "categorizedSymbol", attr=by)
+    renderer = _renderer(root, "categorizedSymbol", attr=column)
     entries, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
     for number, category in enumerate(categories):
         ET.SubElement(
@@ -120,7 +133,7 @@ def alerts_style(*, by: str = "status", language: Language = "ru") -> str:
             "category",
             render="true",
             value=category.value,
-            type="string",
+            type=kind,
             symbol=str(number),
             label=_name(category, language),
         )

@@ -113,6 +113,13 @@ RUSSIAN = {
     "no imagery": "нет снимков",
     "no satellite skill yet at this date": "на эту дату снимки ещё не улучшают прогноз",
     "no past yields, level of the other districts": "нет прошлых урожаев, уровень других районов",
+    "winter cover of": "озимые:",
+    "summer cover of": "яровые и поздние:",
+    "cropland cover of": "вся пашня:",
+    "the NDVI of seasons": "NDVI сезонов",
+    "a map whose season is not said: hindcasts may know their own map": (
+        "сезон карты не указан: ретропрогнозы могут знать свою карту"
+    ),
 }
 """Texts of other stages that reach a picture."""
 

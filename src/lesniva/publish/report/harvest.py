@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lesniva.conventions import cutoff_date
 from lesniva.publish.fields import TITLES
 from lesniva.publish.layers import LAYERS
 from lesniva.publish.maps import words
@@ -45,14 +46,62 @@ HINDCAST = (
 )
 
 
+SEASON = ("forecast", "plain")
+"""Forecasters whose error is followed through the season."""
+
+CLAIM = (
+    "cutoff",
+    "lead_days",
+    "skill",
+    "statement_en",
+    "statement_ru",
+    "test_years",
+    "null_nrmse_low",
+    "null_nrmse_high",
+    "null_p",
+    "worst_years",
+    "mask_en",
+    "mask_ru",
+)
+
+TOTAL = (
+    "cutoff",
+    "yield_t_ha",
+    "q05_t_ha",
+    "q10_t_ha",
+    "q90_t_ha",
+    "q95_t_ha",
+    "area_ha",
+    "production_t",
+    "skill",
+)
+
+BY_YEAR = (
+    "year",
+    "n",
+    "observed_t_ha",
+    "yield_t_ha",
+    "rmse",
+    "rmse_plain",
+    "coverage80",
+    "coverage90",
+    "width80",
+    "model_weight",
+)
+
+MOST_REASONS = 5
+"""Reasons told of a district, the largest first."""
+
+NOTHING = pd.DataFrame({"crop": pd.Series(dtype=str)})
+
+
 def write_harvest_report(
     path: Path,
     *,
     run: about.About,
     forecast: gpd.GeoDataFrame,
     districts: gpd.GeoDataFrame,
-    hindcast: pd.DataFrame,
-    skill: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     ndvi: pd.DataFrame,
     yields: pd.DataFrame,
     covers: Mapping[str, str],
@@ -72,8 +121,10 @@ def write_harvest_report(
         not know are shown by their titles.
     districts
         ``adm_id``, ``name_en``, ``name_ru`` and geometry.
-    hindcast, skill
-        What would have been forecast in past years, and how good that was; as published.
+    tables
+        As published: ``hindcast`` and ``skill``, what would have been forecast in past years and
+        how good that was; and where they are there ``claims``, ``skill_by_year``,
+        ``forecast_total``, ``reasons`` and ``analogues``.
     ndvi
         ``adm_id, cover, date, ndvi, clear_share``.
     yields
@@ -89,8 +140,7 @@ def write_harvest_report(
         _crop(
             crop,
             rows,
-            hindcast=_of_cutoff(hindcast[hindcast["crop"] == crop], rows),
-            skill=_of_cutoff(skill[skill["crop"] == crop], rows),
+            tables={name: table[table["crop"] == crop] for name, table in tables.items()},
             ndvi=ndvi[ndvi["cover"] == cover],
             yields=yields[yields["crop"] == crop],
         )
@@ -125,8 +175,7 @@ def _crop(
     crop: str,
     rows: gpd.GeoDataFrame,
     *,
-    hindcast: pd.DataFrame,
-    skill: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     ndvi: pd.DataFrame,
     yields: pd.DataFrame,
 ) -> dict[str, Any]:
@@ -149,6 +198,7 @@ def _crop(
     )
     past = yields[yields["year"] < year].dropna(subset="yield_t_ha")
     digits = {"yield_t_ha": 2, "q10_t_ha": 2, "q90_t_ha": 2, "usual_t_ha": 2, "anomaly": 1}
+    today = {name: _of_cutoff(of_crop, rows) for name, of_crop in tables.items()}
     return {
         "crop": crop,
         "name": [words.crop(crop, "en"), words.crop(crop, "ru")],
@@ -156,20 +206,60 @@ def _crop(
         "cutoff": str(rows["cutoff"].max())[:10],
         "rows": about.columns(table, digits),
         "curves": curves,
-        "hindcast": about.columns(
-            hindcast[[name for name in HINDCAST if name in hindcast]], dict.fromkeys(HINDCAST, 2)
-        ),
+        "hindcast": about.columns(_some(today["hindcast"], HINDCAST), dict.fromkeys(HINDCAST, 2)),
         "yields": about.columns(past[["adm_id", "year", "yield_t_ha"]], {"yield_t_ha": 2}),
         "skill": about.columns(
-            skill[
-                [
-                    name
-                    for name in ("forecaster", "n", "nrmse", "mae", "skill_plain", "coverage80")
-                    if name in skill
-                ]
-            ],
-            {"nrmse": 1, "mae": 2, "skill_plain": 2, "coverage80": 2},
+            today["skill"].drop(columns=["crop", "cutoff"], errors="ignore"), {"nrmse": 1}
         ),
+        "by_year": about.columns(_some(today.get("skill_by_year", NOTHING), BY_YEAR), {}),
+        "claims": about.columns(_some(_claims(tables.get("claims", NOTHING), year), CLAIM), {}),
+        "errors": about.columns(_errors(_dated(tables["skill"], year)), {"nrmse": 1}),
+        "totals": about.columns(_some(tables.get("forecast_total", NOTHING), TOTAL), {}),
+        "reasons": _reasons(today.get("reasons", NOTHING)),
+        "analogues": _analogues(today.get("analogues", NOTHING)),
+    }
+
+
+def _some(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Those of the columns that are there."""
+    return table[[name for name in names if name in table]]
+
+
+def _dated(table: pd.DataFrame, year: int) -> pd.DataFrame:
+    """Days of issue ``MM-DD`` as dates of the season."""
+    if "cutoff" not in table:
+        return table
+    return table.assign(cutoff=[str(cutoff_date(year, str(day))) for day in table["cutoff"]])
+
+
+def _claims(claims: pd.DataFrame, year: int) -> pd.DataFrame:
+    masks = claims["mask"].fillna("") if "mask" in claims else pd.Series("", index=claims.index)
+    in_russian = [words.translated(mask, "ru") for mask in masks]
+    return _dated(claims, year).assign(mask_en=masks, mask_ru=in_russian)
+
+
+def _errors(skill: pd.DataFrame) -> pd.DataFrame:
+    """Error by day of issue, a row each day and forecaster of `SEASON`."""
+    if "cutoff" not in skill:
+        return skill.iloc[:0][["forecaster", "nrmse"]].assign(cutoff=[])
+    rows = skill[skill["forecaster"].isin(SEASON)].sort_values("cutoff")
+    return rows[["cutoff", "forecaster", "nrmse"]]
+
+
+def _reasons(table: pd.DataFrame) -> dict[str, list[list[str]]]:
+    """Reasons of each district, the largest first, as [English, Russian]."""
+    return {
+        str(adm_id): rows[["text_en", "text_ru"]].head(MOST_REASONS).to_numpy().tolist()
+        for adm_id, rows in (table.groupby("adm_id") if len(table) else ())
+    }
+
+
+def _analogues(table: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
+    """Years most like this one, of each district."""
+    names = ["analogue_year", "observed_t_ha", "ratio_mean5"]
+    return {
+        str(adm_id): about.columns(rows[names], {})
+        for adm_id, rows in (table.groupby("adm_id") if len(table) else ())
     }
 
 

@@ -26,7 +26,12 @@ SCRIPTS = (
     "assets/chart.js",
     "assets/run.js",
 )
-"""In the order they need each other; the script of the journey comes last."""
+"""In the order they need each other; those of the journey come last."""
+
+JOURNEYS = {
+    "forest": ("assets/forest.js",),
+    "harvest": ("assets/season.js", "assets/harvest.js"),
+}
 
 
 def write_page(
@@ -42,7 +47,7 @@ def write_page(
     path
         HTML file.
     journey
-        forest or harvest: the script that knows what to make of the values.
+        One of `JOURNEYS`: its scripts know what to make of the values.
     title
         Of the window, in the language the page opens in.
     language
@@ -50,7 +55,7 @@ def write_page(
     values
         What the script is told: plain values, no NaN. Texts may hold anything.
     """
-    scripts = [_asset(name) for name in (*SCRIPTS, f"assets/{journey}.js")]
+    scripts = [_asset(name) for name in (*SCRIPTS, *JOURNEYS[journey])]
     told = {**values, "journey": journey, "language": language, "words": WORDS}
     page = string.Template(_asset("assets/page.html")).substitute(
         language=language,

@@ -10,15 +10,17 @@ const SEASON_STEP = 5;
 const OWN = new Set([
   "adm_id", "forecast_id", "year", "cutoff", "yield_t_ha", "q05_t_ha", "q10_t_ha", "q50_t_ha",
   "q90_t_ha", "q95_t_ha", "area_ha", "skill", "usual_t_ha", "anomaly", "ndvi_anomaly", "district",
-  "note_en", "note_ru", "boosters_t_ha", "plain_t_ha", "model_weight",
+  "note_en", "note_ru", "boosters_t_ha", "plain_t_ha", "model_weight", "reasons_en", "reasons_ru",
 ]);
 
-const TABLES = ["rows", "yields", "hindcast", "skill"];
+const TABLES = ["rows", "yields", "hindcast", "skill", "by_year", "claims", "errors", "totals"];
 const CROPS = DATA.crops.map((crop) => ({
   ...crop,
   ...Object.fromEntries(TABLES.map((name) => [name, rowsOf(crop[name])])),
 }));
 const DISTRICTS = new Map(DATA.districts.map((district) => [district.id, district]));
+const byName = (rows) =>
+  [...rows].sort((a, b) => nameOf(a.adm_id).localeCompare(nameOf(b.adm_id), language));
 const nameOf = (id) => DISTRICTS.get(id)?.[language] ?? id;
 
 let crop = CROPS[0];
@@ -49,20 +51,30 @@ function classes(values, { colours, centre }) {
 const colourOf = (value, scale) =>
   value == null ? UNKNOWN : (scale.find((each) => value <= each.to) ?? scale.at(-1)).colour;
 
-function figures() {
+/** The forecast of the whole area on the day of the page; means of the districts where it is not told. */
+function whole() {
   const known = crop.rows.filter((row) => row.yield_t_ha != null);
   const weight = (row) => row.area_ha ?? 1;
   const mean = sum(known.map((row) => row.yield_t_ha * weight(row))) / sum(known.map(weight));
+  const total = crop.totals.find((row) => row.cutoff === crop.cutoff) ?? { yield_t_ha: mean };
+  return { ...total, known };
+}
+
+function figures() {
+  const { known, ...total } = whole();
+  const weight = (row) => row.area_ha ?? 1;
   const past = known.filter((row) => row.usual_t_ha != null);
   const usual = sum(past.map((row) => row.usual_t_ha * weight(row))) / sum(past.map(weight));
   const error = crop.skill.find((row) => row.forecaster === "forecast")?.nrmse;
   const figure = (value, key, detail) =>
     el("div", { class: "figure" }, el("strong", {}, value), el("span", {}, word(key)), detail ? el("span", { class: "detail" }, detail) : null);
+  const districts = `${number(known.length)} ${word("districts")}`;
   return el(
     "div",
     { class: "figures" },
-    figure(number(mean, 2), "mean_yield", `${number(known.length)} ${word("districts")}`),
-    past.length ? figure(`${signed(100 * (mean / usual - 1), 0)}\u00a0%`, "anomaly") : null,
+    figure(number(total.yield_t_ha, 2), "mean_yield", total.q10_t_ha == null ? districts : `80 %: ${between(total.q10_t_ha, total.q90_t_ha, 2)} · ${districts}`),
+    total.production_t == null ? null : figure(number(total.production_t / 1000), "thousand_t", `80 %: ${produced(total)}`),
+    past.length ? figure(`${signed(100 * (total.yield_t_ha / usual - 1), 0)}\u00a0%`, "anomaly") : null,
     error == null ? null : figure(`${number(error, 0)}\u00a0%`, "past_error"),
     figure(day(crop.cutoff), "cutoff", `${word("harvest_year")} ${crop.year}`),
   );
@@ -71,7 +83,15 @@ function figures() {
 /** What may be believed of the numbers, in a sentence. */
 function verdict() {
   const skilled = crop.rows.some((row) => row.skill);
-  return notice(skilled ? "skill" : "no_skill", skilled ? "" : "strong");
+  const claim = crop.claims.find((row) => row.cutoff === crop.cutoff);
+  const told = [
+    claim?.lead_days > 0 ? `${number(claim.lead_days)} ${word("lead")}.` : null,
+    claim?.[`mask_${language}`] ? `${word("mask")}: ${claim[`mask_${language}`]}.` : null,
+  ].filter((text) => text);
+  return [
+    notice(skilled ? "skill" : "no_skill", skilled ? "" : "strong"),
+    told.length ? el("p", { class: "hint" }, told.join(" ")) : null,
+  ];
 }
 
 function cropChoice(render) {
@@ -176,10 +196,48 @@ function card(row) {
       others(row, OWN),
     ),
     row[`note_${language}`] ? el("p", { class: "hint" }, row[`note_${language}`]) : null,
+    reasons(row),
+    analogues(row),
     seasonChart(row),
     pastChart(row),
   );
 }
+
+/** What moved the forecast of a district, in words. */
+function reasons(row) {
+  const told = crop.reasons[row.adm_id];
+  if (!told && !Object.keys(crop.analogues).length) return null;
+  return el(
+    "div",
+    { class: "reasons" },
+    el("p", { class: "chart-title" }, word("reasons")),
+    told ? el("ul", {}, told.map((pair) => el("li", {}, either(pair)))) : el("p", { class: "hint" }, word("reasons_none")),
+  );
+}
+
+/** Past years whose season looked most alike, with what they yielded. */
+function analogues(row) {
+  const told = crop.analogues[row.adm_id];
+  if (!told) return null;
+  const line = (each) => {
+    const share = each.ratio_mean5 == null ? "" : ` (${number(100 * each.ratio_mean5)} % ${word("of_usual")})`;
+    const grown = each.observed_t_ha == null ? "–" : `${number(each.observed_t_ha, 2)} ${word("t_ha")}${share}`;
+    return el("li", {}, el("strong", {}, String(each.analogue_year)), ` ${grown}`);
+  };
+  return el(
+    "div",
+    { class: "analogues" },
+    el("p", { class: "chart-title" }, word("analogues")),
+    el("ul", {}, rowsOf(told).map(line)),
+  );
+}
+
+/** Past forecasts of a district that can be judged. */
+const judged = (row) =>
+  crop.hindcast.filter((each) => each.adm_id === row.adm_id && each.observed_t_ha != null && each.q10_t_ha != null);
+
+const hits = (past) =>
+  past.filter((each) => each.q10_t_ha <= each.observed_t_ha && each.observed_t_ha <= each.q90_t_ha).length;
 
 /** NDVI of this year against the range of past years. */
 function seasonChart(row) {
@@ -266,22 +324,6 @@ function pastChart(row) {
   );
 }
 
-function drawIntervals(plot, x, low, high) {
-  const { ctx } = plot;
-  ctx.save();
-  ctx.strokeStyle = "#e0a15e";
-  ctx.lineWidth = 4 * devicePixelRatio;
-  x.forEach((year, at) => {
-    if (low[at] == null || high[at] == null) return;
-    const column = plot.valToPos(year, "x", true);
-    ctx.beginPath();
-    ctx.moveTo(column, plot.valToPos(low[at], "y", true));
-    ctx.lineTo(column, plot.valToPos(high[at], "y", true));
-    ctx.stroke();
-  });
-  ctx.restore();
-}
-
 function forecastTable() {
   const plain = (key, name, digits) => ({
     title: word(key),
@@ -305,6 +347,12 @@ function forecastTable() {
     { title: word("ndvi_anomaly"), numeric: true, value: (row) => row.ndvi_anomaly, show: (row) => signed(row.ndvi_anomaly, 2) },
     plain("harvested_ha", "area_ha", 0),
     { title: word("production"), numeric: true, value: production, show: (row) => number(production(row), 1) },
+    {
+      title: word("past_hits"),
+      numeric: true,
+      value: (row) => (judged(row).length ? hits(judged(row)) / judged(row).length : null),
+      show: (row) => (judged(row).length ? `${hits(judged(row))} ${word("of")} ${judged(row).length}` : "–"),
+    },
   ];
   const file = `forecast_${crop.crop}_${crop.year}.csv`;
   return dataTable(columns, crop.rows, { file, caption: word("forecast"), by: 0 });
@@ -332,6 +380,23 @@ function skillTable() {
   return dataTable(columns, crop.skill, { file: `skill_${crop.crop}.csv`, caption: word("how_good"), by: 1 });
 }
 
+/** Every measure of every forecaster, for those who ask. */
+function measures() {
+  const names = Object.keys(crop.skill[0] ?? {}).filter((name) => `measure_${name}` in DATA.words);
+  if (names.length < 2) return null;
+  const columns = [
+    { title: word("forecaster"), value: (row) => coded("by", row.forecaster) },
+    ...names.map((name) => ({
+      title: word(`measure_${name}`),
+      numeric: true,
+      value: (row) => row[name],
+      show: (row) => number(row[name], name === "n" ? 0 : 2),
+    })),
+  ];
+  const options = { file: `measures_${crop.crop}.csv`, caption: word("all_measures"), by: -1 };
+  return el("details", { class: "folded" }, el("summary", {}, word("all_measures")), dataTable(columns, crop.skill, options));
+}
+
 function render() {
   const { element: mapElement, begin } = mapSection();
   document.getElementById("page").replaceChildren(
@@ -343,9 +408,10 @@ function render() {
       figures(),
       verdict(),
       mapElement,
+      seasonSection(crop),
       section("table", "by_district", forecastTable()),
-      section("skill", "how_good", el("p", { class: "hint" }, word("how_good_note")), skillTable()),
-      section("districts", "districts_title", el("div", { class: "cards" }, crop.rows.map(card))),
+      section("skill", "how_good", el("p", { class: "hint" }, word("how_good_note")), skillTable(), measures(), yearTable(crop)),
+      section("districts", "districts_title", el("div", { class: "cards" }, byName(crop.rows).map(card))),
       aboutRun(),
     ),
   );
