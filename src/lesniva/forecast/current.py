@@ -8,11 +8,11 @@ import pandas as pd
 
 from lesniva.conventions import cutoff_date
 from lesniva.errors import InputError, NoDataError
-from lesniva.forecast import hindcast as walk
-from lesniva.forecast import intervals, model
+from lesniva.forecast import intervals, model, walk
 from lesniva.forecast.baselines import NAMES, nanmean
-from lesniva.forecast.hindcast import NO_SKILL, Hindcast, Recipe
+from lesniva.forecast.hindcast import NO_SKILL, Hindcast
 from lesniva.forecast.panel import Floats, Panel, data_hash, panel
+from lesniva.forecast.walk import Recipe
 
 MEAN5 = NAMES.index("mean5")
 

@@ -17,9 +17,9 @@ import numpy as np
 from lesniva.errors import InputError
 from lesniva.forecast import model
 from lesniva.forecast.current import Model
-from lesniva.forecast.hindcast import Recipe
 from lesniva.forecast.intervals import Spread
 from lesniva.forecast.panel import Floats
+from lesniva.forecast.walk import Recipe
 from lesniva.storage import sha256, write_json, write_text
 
 MANIFEST = "model.json"
