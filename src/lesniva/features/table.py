@@ -1,20 +1,4 @@
-"""Observations and weather up to a cut-off → one row per (district, crop, year, cut-off).
-
-The same function makes training rows and today's row. A row is made from the observations of its
-own harvest year that were known on the day of the cut-off (acquired at least the latency before
-it), and from nothing else: not from later dates, not from other years. Only the anomalies look at
-other years, and only at those they are handed.
-
-A harvest year runs from 1 September of the year before to the cut-off. Its NDVI is averaged by
-dekad (days 1-10, 11-20, 21-end of a month) and smoothed by Whittaker's method [1]_ over what is
-there; the strength of the smoothing is chosen for each row by leave-one-out errors of its own
-observations. Nothing is extrapolated: after the last observation its value stands.
-
-References
-----------
-.. [1] Eilers, P. H. C. (2003). A perfect smoother. Analytical Chemistry 75(14), 3631-3636.
-   https://doi.org/10.1021/ac034173t
-"""
+"""One row per (district, crop, year, cut-off), made of what was known on the day."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,8 +9,8 @@ import pandas as pd
 
 from lesniva.conventions import cutoff_date
 from lesniva.errors import InputError
-
-Floats = npt.NDArray[np.float64]
+from lesniva.features.curve import SPRING, Floats, nanmax, phenology, smooth
+from lesniva.features.sky import weather_columns
 
 IMAGERY_LATENCY_DAYS = 2
 """Days from a Sentinel-2 pass to its L2A scene in the catalogues."""
@@ -45,20 +29,10 @@ WINTER_CROPS = frozenset(
     {"winter_wheat", "winter_barley", "winter_rye", "winter_triticale", "winter_rapeseed"}
 )
 
-SMOOTHING = (0.03, 0.3, 3.0)
-"""Strengths to choose from, in units of a fully clear dekad."""
-
 LAST_DEKADS = 6
 """How many dekads before the cut-off are features of their own."""
 
-SPRING = "03-01"
-"""Integrals and phenology start here."""
-
 KEY = ("adm_id", "crop", "year", "cutoff")
-COVERS = ("cropland", "winter", "summer")
-DENSE_NDVI = 0.5
-SOS_SHARE = 0.2
-"""The season starts at this share of the amplitude."""
 
 GDD_BASE = {"maize": 8.0, "soybean": 8.0, "sunflower": 8.0, "sugar_beet": 5.0}
 """Base temperature, °C, of growing degree days; 0 for cereals."""
@@ -133,7 +107,7 @@ def features(
             base = GDD_BASE.get(crop, 0.0)
             part = _known(_normalised(weather), year, cutoff, weather_latency_days)
             winter = crop in WINTER_CROPS
-            table = table.join(_weather(part, table, year, base=base, winter=winter))
+            table = table.join(weather_columns(part, table, year, base=base, winter=winter))
         table.insert(0, "crop", crop)
         table.insert(1, "year", year)
         table.insert(2, "cutoff", pd.Timestamp(cutoff_date(year, cutoff)))
@@ -178,63 +152,6 @@ def anomalies(table: pd.DataFrame, *, years: Iterable[int]) -> pd.DataFrame:
     return pd.concat([table, deviation], axis=1)
 
 
-def smooth(values: Floats, weights: Floats) -> Floats:
-    """Whittaker smoothing of evenly spaced series with gaps.
-
-    Parameters
-    ----------
-    values
-        (N, D); NaN = missing.
-    weights
-        Trust in each value, (N, D), 0-1; ignored where missing.
-
-    Returns
-    -------
-    ndarray
-        (N, D): gaps filled between the first and the last value; NaN before the first; the last
-        smoothed value after the last. A series of fewer than three values is interpolated.
-    """
-    present = np.isfinite(values)
-    weight = np.where(present, np.maximum(weights, 1e-3), 0.0)
-    filled = np.where(present, values, 0.0)
-    smoothed = np.full(values.shape, np.nan)
-    enough = present.sum(axis=1) >= 3
-    if enough.any():
-        smoothed[enough] = _whittaker(filled[enough], weight[enough])
-    for row in np.flatnonzero(~enough & present.any(axis=1)):
-        at = np.flatnonzero(present[row])
-        smoothed[row] = np.interp(np.arange(values.shape[1]), at, values[row, at])
-    return _held(smoothed, present)
-
-
-def _whittaker(values: Floats, weights: Floats) -> Floats:
-    length = values.shape[1]
-    difference = np.diff(np.eye(length), n=2, axis=0)
-    penalty = difference.T @ difference
-    best = np.full(len(values), np.inf)
-    result = np.empty_like(values)
-    for strength in SMOOTHING:
-        # (W + λ D'D) s = W z for all rows at once; the inverse also gives the leverages.
-        system = strength * penalty + np.eye(length) * weights[:, None, :]
-        inverse = np.linalg.inv(system)
-        fit = np.einsum("nij,nj->ni", inverse, weights * values)
-        leverage = np.einsum("nii->ni", inverse) * weights
-        left_out = (values - fit) / np.maximum(1 - leverage, 1e-6)
-        error = (weights * left_out**2).sum(axis=1)
-        better = error < best
-        best[better], result[better] = error[better], fit[better]
-    return result
-
-
-def _held(smoothed: Floats, present: npt.NDArray[np.bool_]) -> Floats:
-    """Unknown before the first value, constant after the last."""
-    index = np.arange(smoothed.shape[1])
-    first = np.where(present.any(axis=1), present.argmax(axis=1), smoothed.shape[1])
-    last = smoothed.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
-    held = np.take_along_axis(smoothed, np.minimum(index, last[:, None]), axis=1)
-    return np.where(index < first[:, None], np.nan, held)
-
-
 def _known(table: pd.DataFrame, year: int, cutoff: str, latency_days: int) -> pd.DataFrame:
     """Rows of a harvest year that were available at its cut-off."""
     start = np.datetime64(f"{year - 1}-09-01")
@@ -275,145 +192,15 @@ def _of_year(rows: pd.DataFrame, adm_ids: list[str], year: int, cutoff: str) -> 
         for name in _indices(rows)
     }
     days = _mid_days(year, count, cutoff)
-    table = pd.DataFrame(_phenology(series["ndvi"], days, year), index=pd.Index(adm_ids))
+    table = pd.DataFrame(phenology(series["ndvi"], days, year), index=pd.Index(adm_ids))
     for k in range(max(count - LAST_DEKADS, 0), count):
         table[f"ndvi_d{(start + k) % 36 + 1:02d}"] = series["ndvi"][:, k]
     spring = days >= np.datetime64(f"{year}-{SPRING}")
     for name, values in series.items():
         if name != "ndvi":
-            table[f"{name}_peak"] = _nanmax(values[:, spring])
+            table[f"{name}_peak"] = nanmax(values[:, spring])
             table[f"{name}_last"] = values[:, -1]
     return table.join(_quality(rows, adm_ids, cutoff_date(year, cutoff)))
-
-
-def _phenology(ndvi: Floats, days: npt.NDArray[np.datetime64], year: int) -> dict[str, Floats]:
-    """Season so far, from dekadal NDVI (N, D) at the middle days (D,) of the dekads."""
-    spring = np.datetime64(f"{year}-{SPRING}")
-    doy = (days - np.datetime64(f"{year}-01-01")).astype(np.float64) + 1
-    last_day = days[-1]
-    daily = np.arange(max(spring, days[0]), last_day + 1) if last_day >= spring else days[:0]
-    at = (daily - np.datetime64(f"{year}-01-01")).astype(np.float64) + 1
-    curve = _interpolated(ndvi, doy, at)
-    peak, peak_doy = _peak(curve, at)
-    base, sos = _start_of_season(curve, at, peak, peak_doy)
-    steps = np.diff(curve, axis=1)
-    last = ndvi[:, -1]
-    after = doy[-1] - peak_doy
-    month = days.astype("datetime64[M]")
-    autumn = (month >= np.datetime64(f"{year - 1}-10")) & (month <= np.datetime64(f"{year - 1}-11"))
-    april = (month == np.datetime64(f"{year}-04")).argmax()
-    autumn_mean = _nanmean(ndvi[:, autumn])
-    reached_april = bool((month == np.datetime64(f"{year}-04")).any())
-    nothing = np.full(len(ndvi), np.nan)
-    return {
-        "ndvi_last": last,
-        "ndvi_peak": peak,
-        "ndvi_peak_doy": peak_doy,
-        "ndvi_int": _integral(curve),
-        "ndvi_int_30d": _integral(curve[:, -31:]),
-        "sos_doy": sos,
-        "greenup_rate": _nanmax(np.where(at[1:] <= peak_doy[:, None], steps, np.nan))
-        if len(at) > 1
-        else nothing,
-        "days_ndvi_above_05": np.where(
-            np.isfinite(curve).any(axis=1), (curve > DENSE_NDVI).sum(axis=1), np.nan
-        ),
-        "ndvi_amplitude": peak - base,
-        "ndvi_autumn": autumn_mean,
-        "ndvi_winter_loss": autumn_mean - ndvi[:, april] if reached_april else nothing,
-        "senescence_rate": np.divide(
-            last - peak, after, out=np.where(np.isfinite(peak), 0.0, np.nan), where=after >= 10
-        ),
-    }
-
-
-def _interpolated(values: Floats, at: Floats, wanted: Floats) -> Floats:
-    result = np.full((len(values), len(wanted)), np.nan)
-    for row, series in enumerate(values):
-        present = np.isfinite(series)
-        if present.any() and len(wanted):
-            result[row] = np.interp(wanted, at[present], series[present], left=np.nan)
-    return result
-
-
-def _peak(curve: Floats, at: Floats) -> tuple[Floats, Floats]:
-    peak = _nanmax(curve)
-    if not curve.shape[1]:
-        return peak, peak.copy()
-    place = np.where(np.isfinite(curve), curve, -np.inf).argmax(axis=1)
-    return peak, np.where(np.isfinite(peak), at[place], np.nan)
-
-
-def _start_of_season(
-    curve: Floats, at: Floats, peak: Floats, peak_doy: Floats
-) -> tuple[Floats, Floats]:
-    """Lowest value before the peak, and the day the curve then last rises through 20 %."""
-    if not curve.shape[1]:
-        return peak.copy(), peak.copy()
-    rising = np.where(at <= peak_doy[:, None], curve, np.nan)
-    base = -_nanmax(-rising)
-    below = rising <= (base + SOS_SHARE * (peak - base))[:, None]
-    last_below = len(at) - 1 - below[:, ::-1].argmax(axis=1)
-    known = below.any(axis=1) & (peak > base)
-    return base, np.where(known, at[last_below], np.nan)
-
-
-def _weather(
-    rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float, winter: bool
-) -> pd.DataFrame:
-    """Weather of the season so far, each column where its inputs are given."""
-    start = np.datetime64(f"{year - 1}-09-01")
-    days = int((rows["date"].max() - start).days) + 1 if len(rows) else 0
-    doy = np.arange(days) + 1 - float((np.datetime64(f"{year}-01-01") - start).astype(int))
-    row = pd.Index(table.index).get_indexer(pd.Index(rows["adm_id"]))
-    column = (rows["date"].to_numpy() - start).astype("timedelta64[D]").astype(int)
-
-    def daily(name: str) -> Floats:
-        grid = np.full((len(table), days), np.nan)
-        if name in rows:
-            grid[row[row >= 0], column[row >= 0]] = rows[name].to_numpy(dtype=float)[row >= 0]
-        return grid
-
-    tmin, tmax, prec, et0 = daily("tmin"), daily("tmax"), daily("prec"), daily("et0")
-    tmean = daily("tmean") if "tmean" in rows else (tmin + tmax) / 2
-    season = doy >= np.where(np.isfinite(table["sos_doy"]), table["sos_doy"], 60.0)[:, None]
-    april = doy >= 91
-    peak = table["ndvi_peak_doy"].to_numpy()[:, None]
-    warm = np.where(tmean > 10, tmean, 0.0).sum(axis=1, where=np.isfinite(tmean))
-    wet = np.where((tmean > 10) & np.isfinite(prec), prec, 0.0).sum(axis=1)
-    result = {
-        "gdd_sos": _sum(np.where(season, np.maximum(tmean - base, 0.0), np.nan)),
-        "prec_30d": _sum(prec[:, -30:]),
-        "prec_since_april": _sum(prec[:, april]),
-        "cwb_60d": _sum((prec - et0)[:, -60:]),
-        "heat_days": _sum(np.where(np.abs(doy - peak) <= 10, _above(tmax, 30.0), np.nan)),
-        "frost_days": _sum(np.where(season, _above(-tmin, 2.0), np.nan)),
-        "dry_spell": _longest(np.where(np.isfinite(prec), prec < 1.0, False)[:, april]),
-        "htk": np.divide(10 * wet, warm, out=np.full(len(table), np.nan), where=warm > 100),
-    }
-    result["dry_spell"] = np.where(
-        np.isfinite(prec[:, april]).any(axis=1), result["dry_spell"], np.nan
-    )
-    if "soil_moisture" in rows:
-        result["soil_moisture_30d"] = _nanmean(daily("soil_moisture")[:, -30:])
-    if winter:
-        cold = (doy > -31) & (doy <= 59)  # December to February
-        result["tmin_winter"] = -_nanmax(-tmin[:, cold])
-    frame = pd.DataFrame(result, index=table.index)
-    return frame.dropna(axis=1, how="all") if len(rows) else frame
-
-
-def _above(values: Floats, limit: float) -> Floats:
-    return np.where(np.isfinite(values), (values > limit).astype(np.float64), np.nan)
-
-
-def _longest(true: npt.NDArray[np.bool_]) -> Floats:
-    run = np.zeros(len(true))
-    longest = np.zeros(len(true))
-    for day in true.T:
-        run = np.where(day, run + 1, 0.0)
-        longest = np.maximum(longest, run)
-    return longest
 
 
 def _quality(rows: pd.DataFrame, adm_ids: list[str], cutoff: np.datetime64) -> pd.DataFrame:
@@ -466,27 +253,6 @@ def _binned_mean(
     total = _binned(row, column, weights, shape)
     summed = _binned(row, column, weights * values, shape)
     return np.asarray(np.divide(summed, total, out=np.full(shape, np.nan), where=total > 0))
-
-
-def _integral(curve: Floats) -> Floats:
-    """Sum over days, NaN where nothing is known."""
-    return np.where(np.isfinite(curve).any(axis=1), np.nansum(curve, axis=1), np.nan)
-
-
-def _sum(values: Floats) -> Floats:
-    return _integral(values)
-
-
-def _nanmax(values: Floats) -> Floats:
-    present = np.isfinite(values)
-    top = np.where(present, values, -np.inf).max(axis=1, initial=-np.inf)
-    return np.where(present.any(axis=1), top, np.nan)
-
-
-def _nanmean(values: Floats) -> Floats:
-    count = np.isfinite(values).sum(axis=1)
-    total = np.nansum(values, axis=1)
-    return np.asarray(np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
 
 
 def _normalised(table: pd.DataFrame) -> pd.DataFrame:
