@@ -20,6 +20,9 @@ from lesniva.conventions import EQUAL_AREA_CRS, NODATA_UINT8
 ZONES = 10
 """Above the largest number of zones: a field and a zone in one number."""
 
+TOUCHING = 1.5
+"""Pixels this near share a side or a corner."""
+
 NO_PIXELS = pd.DataFrame(
     {
         "block": pd.Series(dtype=str),
@@ -166,10 +169,14 @@ def _outlines(block: aoi.Block, parcels: gpd.GeoDataFrame, rows: pd.DataFrame) -
     """Pieces of the zones of one block, each within its own field."""
     import rasterio.features
     import shapely
+    from scipy.ndimage import distance_transform_edt
 
     numbers = np.zeros(block.geobox.shape, dtype=np.int32)
     coded = ZONES * (rows["field"].to_numpy(dtype=int) + 1) + rows["zone"].to_numpy(dtype=int)
     numbers.ravel()[rows["pixel"].to_numpy(dtype=int)] = coded
+    # pixels whose middle lies outside: the edge of a field belongs to the zone next to it
+    away, nearest = distance_transform_edt(numbers == 0, return_indices=True)
+    numbers = np.where(away < TOUCHING, numbers[tuple(nearest)], 0).astype(np.int32)
     found = rasterio.features.shapes(numbers, mask=numbers > 0, transform=block.geobox.affine)
     shapes, codes = zip(
         *((shapely.geometry.shape(each), int(code)) for each, code in found), strict=True
