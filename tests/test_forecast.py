@@ -94,6 +94,34 @@ def test_where_the_average_is_best_the_forecast_is_the_average_and_claims_nothin
     assert NO_SKILL in history.statement
 
 
+def test_over_many_panels_without_a_signal_the_forecast_costs_little_beside_the_average() -> None:
+    panels = [
+        judged(*made(signal=0.0, seed=seed), permutations=0, trees=20) for seed in range(100, 112)
+    ]
+    cost = [each.metrics["rmse"]["forecast"] / each.metrics["rmse"]["mean"] for each in panels]
+    # few inner years mislead now and then; on the whole the average comes out within 5 %
+    assert np.mean(cost) <= 1.05
+    assert np.median(cost) <= 1.01
+
+
+def test_one_extreme_year_widens_the_intervals_after_it_and_the_others_stay_covered() -> None:
+    covered, wider = [], []
+    for seed in range(200, 203):
+        features, yields = made(signal=0.7, seed=seed, years=range(2008, 2022))
+        bad = yields["year"] == 2017
+        halved = yields.assign(
+            yield_t_ha=yields["yield_t_ha"].where(~bad, yields["yield_t_ha"] / 2)
+        )
+        usual, struck = (
+            judged(features, table, permutations=0, trees=20).by_year.set_index("year")
+            for table in (yields, halved)
+        )
+        covered.append(struck["coverage80"].drop(2017).mean())
+        wider.append(struck["width80"][2018] > usual["width80"][2018])
+    assert 0.7 <= np.mean(covered) <= 0.9
+    assert all(wider)
+
+
 def test_no_forecast_moves_when_its_own_and_all_later_years_change(
     season: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:

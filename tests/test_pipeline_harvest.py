@@ -331,7 +331,8 @@ def test_zones_are_polygons_within_their_field_with_their_hectares(surveyed):
         shape = fields.geometry[field]
         assert rows.within(shape.buffer(0.5)).all()
         assert not rows.iloc[0].geometry.overlaps(rows.iloc[1].geometry.buffer(-0.5))
-        assert rows["area_ha"].sum() == pytest.approx(shape.area / 1e4, rel=5e-3)
+        # half a pixel of 120 m beyond the edge of a block stays open
+        assert rows["area_ha"].sum() == pytest.approx(shape.area / 1e4, rel=0.02)
         np.testing.assert_allclose(rows["area_ha"], rows.area / 1e4, rtol=2e-3)
         assert rows["share"].sum() == pytest.approx(1, abs=1e-3)
         assert rows.sort_values("zone")["relative_peak"].is_monotonic_increasing
