@@ -60,6 +60,7 @@ def alerts(count=30, *, name="Грязинский район"):
             "forester_note": "seen on foot",
             "review_status": "unreviewed",
             "spread_days": 3.0,
+            "date_likely": pd.Timestamp("2023-05-06"),
             "event": np.where(np.arange(count) < 5, "new", "same"),
         },
         geometry=shapely.box(lon - 0.001, lat - 0.001, lon + 0.001, lat + 0.001),
@@ -309,6 +310,7 @@ def test_a_close_alert_has_its_pictures_chart_and_own_columns_and_others_say_why
         assert "Forester_note" in card.inner_text()
         assert "не проверен" in card.inner_text()
         assert "Распространялось, дней\n3\n" in card.inner_text()
+        assert "Вероятная дата изменения\n6 мая 2023\n" in card.inner_text()
         assert page.locator('.cards [data-alert="a00002"] img').count() == 0
         assert "только для самых новых" in page.locator("#alerts").inner_text()
 

@@ -69,10 +69,7 @@ function others(row, known) {
       const named = DATA.titles[key] ? either(DATA.titles[key]) : key.replace(/_(en|ru)$/, "");
       const title = named.replace(/ \((English|англ\.)\)$/, ""); // of the two it is the one shown
       const value = row[key];
-      const text =
-        typeof value === "number"
-          ? number(value, Number.isInteger(value) ? 0 : 2)
-          : coded(key, String(value));
+      const text = inWords(key, value);
       return el(
         "div",
         { class: text.length > LONG ? "wide" : null },
@@ -80,6 +77,13 @@ function others(row, known) {
         el("dd", {}, text),
       );
     });
+}
+
+/** A number or a date in the manner of the language, a code in words, any other text as it is. */
+function inWords(key, value) {
+  if (typeof value === "number") return number(value, Number.isInteger(value) ? 0 : 2);
+  const text = String(value);
+  return /^\d{4}-\d{2}-\d{2}$/.test(text) ? day(text) : coded(key, text);
 }
 
 function fact(key, value) {
