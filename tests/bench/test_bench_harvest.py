@@ -20,19 +20,20 @@ def seasons() -> tuple[pd.DataFrame, pd.DataFrame]:
         [DISTRICTS, ["cropland", "winter"], days], names=["adm_id", "cover", "date"]
     )
     table = index.to_frame(index=False)
-    year = table["date"].dt.year + (table["date"].dt.month >= 9)
-    good = year.map(dict(zip(YEARS, draw.normal(0, 1, len(YEARS)), strict=True)))
+    table["year"] = table["date"].dt.year + (table["date"].dt.month >= 9)
+    yields = pd.MultiIndex.from_product([DISTRICTS, YEARS], names=["adm_id", "year"])
+    yields = yields.to_frame(index=False)
+    common = np.tile(draw.normal(0, 0.8, len(YEARS)), len(DISTRICTS))
+    yields["season"] = common + draw.normal(0, 0.6, len(yields))
+    good = table[["adm_id", "year"]].merge(yields, how="left")["season"]
     wave = np.exp(-(((table["date"].dt.day_of_year - 155) / 45) ** 2))
     noise = draw.normal(0, 0.02, len(table))
     table["ndvi"] = np.clip(0.2 + (0.55 + 0.05 * good) * wave + noise, -1, 1)
     table["evi2"] = 0.8 * table["ndvi"]
     table["weight"], table["clear_share"] = 500.0, draw.uniform(0.2, 1, len(table))
-    yields = pd.MultiIndex.from_product([DISTRICTS, YEARS], names=["adm_id", "year"])
-    yields = yields.to_frame(index=False)
-    season = yields["year"].map(good.groupby(year).first())
-    yields["yield_t_ha"] = 4 + 0.5 * season + draw.normal(0, 0.3, len(yields))
+    yields["yield_t_ha"] = 4 + 0.7 * yields["season"] + draw.normal(0, 0.2, len(yields))
     yields["area_ha"] = 1000.0
-    return table, yields
+    return table.drop(columns="year"), yields.drop(columns="season")
 
 
 def judge(seen: pd.DataFrame, yields: pd.DataFrame) -> list[forecast.Hindcast]:
