@@ -40,8 +40,11 @@ STORED_SHARE = 0.7
 KEPT_RUNS = 8
 """Most versions of a state that the repository keeps (see `ledger`)."""
 
-BASE_MEMORY = 0.4e9
-"""Bytes of a worker without a block."""
+BASE_MEMORY = 0.5e9
+"""Bytes of a worker without a block: Python, the libraries, the compiled kernels."""
+
+STACK_MEMORY = 3
+"""Bytes a value of an index stack, at the worst moment of a task; twice that with a witness."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Work:
     bytes_per_pixel: int
     """Decoded bytes of all bands a pixel and date."""
     largest_block: int
-    """Most pixels × dates of a block."""
+    """Most pixels × dates of a block that are read at once: the history, or all that came since."""
     channels: int = 1
     """1, or 2 with a witness."""
     winter: bool = False
@@ -103,4 +106,4 @@ def forest(work: Work, *, cores: int) -> Cost:
 
 def memory_gb(values: int) -> float:
     """Memory of a worker whose largest block has so many values of an index stack."""
-    return (BASE_MEMORY + values * 2 * 1.5) / 1e9
+    return (BASE_MEMORY + values * STACK_MEMORY) / 1e9

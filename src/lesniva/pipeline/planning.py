@@ -156,7 +156,13 @@ def _work(
         pixels=sum(pixels for pixels, _ in history),
         pixel_dates=sum(pixels * dates for pixels, dates in history),
         bytes_per_pixel=_bytes_per_pixel(how.bands),
-        largest_block=max((pixels * dates for pixels, dates in history), default=0),
+        largest_block=max(
+            (
+                pixels * max(dates, len(over) - dates)
+                for (pixels, dates), (_, over) in zip(history, reads, strict=True)
+            ),
+            default=0,
+        ),
         channels=1 if how.witness is None else 2,
         winter=job.monitor.season is None and {"green", "red"} <= set(how.bands),
     )
