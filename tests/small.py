@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 
 import icechunk  # noqa: F401 a child of the server need not import it
 import matplotlib.pyplot as plt  # noqa: F401
+import pytest
 import zarr  # noqa: F401
 
-from lesniva import config, execution, pipeline, synthetic
+from lesniva import config, execution, pipeline, publish, synthetic
 
 AREA = Path(__file__).parents[1] / "aoi" / "lipetsk.geojson"
 
@@ -68,6 +69,12 @@ def write_job(folder: Path, catalog: Path | str, *, cover: Path, **changed: Any)
         """
     )
     return path
+
+
+def leave_out_pictures(patched: pytest.MonkeyPatch) -> None:
+    """Publish no page and no map: half of the time of a small run, and tested elsewhere."""
+    patched.setattr("lesniva.pipeline.showing._report", lambda *_: None)
+    patched.setattr(publish, "forest_map", lambda *_, **__: None)
 
 
 @dataclass(frozen=True)
