@@ -17,7 +17,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
-from lesniva import aoi, config, pipeline
+from lesniva import aoi, config, demo, pipeline
 from lesniva.pipeline import costs, planning
 from scenes import scene_of, write_tif
 
@@ -47,9 +47,13 @@ VARIANTS = 3
 """Files a band; the 60 dates share them, which changes nothing for reading and computing."""
 
 
+pytestmark = pytest.mark.timeout(3600)
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes of four blocks: 59 dates of three seasons, and one that comes the night after."""
+    demo.warm_up()  # as an installation does: compiling is none of what grows with the area
     folder = tmp_path_factory.mktemp("scale")
     season = [
         dt.datetime(2022, 5, 2, 8, 30, tzinfo=dt.UTC) + dt.timedelta(8 * n) for n in range(20)

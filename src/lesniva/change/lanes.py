@@ -31,6 +31,9 @@ from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 LANES = 64
 """Pixels of a tile: enough for the vector units, few enough for the second-level cache."""
 
+_TILES = 16
+"""Tiles whose slices are fetched together."""
+
 MIN_OBSERVATIONS = 9
 """Fewer clear observations than this carry no seasonal model."""
 
@@ -192,8 +195,15 @@ def fit_pixels(
     """
     n_times, n_pixels = stack.shape
     room = _room(n_times, calendar.X.shape[1], calendar.moments.shape[1], lanes)
+    # A tile's part of a slice is too short to be fetched in time; that of some tiles is not.
+    strip = np.empty((n_times, _TILES * lanes), dtype=np.int16)
     for first in range(0, n_pixels, lanes):
-        n_rows = _gather(stack, first, room)
+        at = first % strip.shape[1]
+        if at == 0:
+            width = min(strip.shape[1], n_pixels - first)
+            for t in range(n_times):
+                strip[t, :width] = stack[t, first : first + width]
+        n_rows = _gather(strip, at, min(lanes, n_pixels - first), room)
         _choose_orders(n_rows, first, calendar, method, room, fitted)
         if method.critical > 0.0:
             _trim(n_rows, first, calendar, method, room, fitted)
@@ -202,13 +212,12 @@ def fit_pixels(
 
 
 @lanewise
-def _gather(stack: npt.NDArray[np.int16], first: int, room: Room) -> int:
-    """Copy the observed slices of a tile; returns how many there are."""
+def _gather(strip: npt.NDArray[np.int16], first: int, count: int, room: Room) -> int:
+    """Copy the observed slices of a tile of so many pixels; returns how many there are."""
     lanes = room.size.size
-    count = min(lanes, stack.shape[1] - first)
     n_rows = 0
-    for t in range(stack.shape[0]):
-        values = stack[t, first : first + count]
+    for t in range(strip.shape[0]):
+        values = strip[t, first : first + count]
         y, w = room.y[n_rows], room.w[n_rows]
         seen = 0
         for lane in range(count):

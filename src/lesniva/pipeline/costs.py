@@ -16,7 +16,7 @@ READ_BYTES = 40e6
 FIT_PIXELS = 0.08e6
 """Pixels that a core fits in a second: stable history and robust fit of 75 clear dates."""
 
-UPDATE_PIXELS = 15e6
+UPDATE_PIXELS = 20e6
 """Pixels of a scene that a core takes into the monitor in a second, with the scene's correction."""
 
 STATE_BYTES_PER_SECOND = 50e6
@@ -34,8 +34,8 @@ WITNESS_BYTES = 16
 WINTER_BYTES = 12
 """… and of the winter channel."""
 
-STORED_SHARE = 0.7
-"""Size of a state on disk by its size in memory; noise hardly compresses."""
+STORED_SHARE = 0.35
+"""Size of a state on disk by its size in memory, with a noisy index."""
 
 KEPT_RUNS = 8
 """Most versions of a state that the repository keeps (see `ledger`)."""
