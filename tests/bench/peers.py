@@ -70,15 +70,18 @@ def nrt_monitor(*, stack: str, dates: str, n_history: int) -> Callable[[], Any]:
 
 
 def nrt_quickstart(
-    *, stack: str, dates: str, forest: str, n_history: int, out: str
+    *, stack: str, dates: str, forest: str, n_history: int, sensitivity: float, out: str
 ) -> Callable[[], Any]:
-    """Watch a forest as nrt's own quick start does; the day of each break (from 1970, 0 = none)."""
+    """Watch a forest as nrt's own quick start does; the day of each break (from 1970, 0 = none).
+
+    The quick start leaves `sensitivity` at its default of 2; higher is less sensitive.
+    """
     from nrt.monitor.ewma import EWMA
 
     array, mask = _labelled(stack, dates), np.load(forest).astype(np.uint8)
 
     def watch() -> None:
-        monitor = EWMA(trend=False, mask=mask)
+        monitor = EWMA(trend=False, mask=mask, sensitivity=sensitivity)
         monitor.fit(dataarray=array[:n_history])
         new = array[n_history:]
         for values, date in zip(new.values, new.time.values.astype("M8[s]").tolist(), strict=True):

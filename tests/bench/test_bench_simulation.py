@@ -36,17 +36,24 @@ def test_ours_by_the_defaults(table, played):
     table.append(told("ours", played))
 
 
-@pytest.mark.parametrize("recipe", ["its quick start on NDVI", "the same on our NBR in season"])
-def test_nrt(table, played, peer, tmp_path, recipe):
-    table.append(
-        told(f"nrt 0.3.0, {recipe}", [of_nrt(each, recipe, peer, tmp_path) for each in played])
-    )
+@pytest.mark.parametrize(
+    ("index", "sensitivity"),
+    [("ndvi", 2), ("nbr", 2), ("nbr", 5), ("nbr", 8)],
+    ids=["its quick start on NDVI", "on our NBR in season", "the same, L = 5", "the same, L = 8"],
+)
+def test_nrt(table, played, peer, tmp_path_factory, request, index, sensitivity):
+    recipe = request.node.callspec.id
+    # a folder for each forest: the peer keeps what it has prepared of a file
+    watched = [
+        of_nrt(each, index, sensitivity, peer, tmp_path_factory.mktemp("forest")) for each in played
+    ]
+    table.append(told(f"nrt 0.3.0, {recipe}", watched))
 
 
-def of_nrt(ours, recipe, peer, folder):
+def of_nrt(ours, index, sensitivity, peer, folder):
     """Watch the same forest by nrt, as if `play` had."""
     dates, forest = ours.dates, ours.truth.forest
-    if recipe.startswith("its"):
+    if index == "ndvi":
         stack = np.empty(ours.bands["scl"].shape, dtype=np.int16)
         for t, scl in enumerate(ours.bands["scl"]):
             # NDVI of B8A and B4
@@ -58,7 +65,8 @@ def of_nrt(ours, recipe, peer, folder):
     for name, values in {"stack": stack, "dates": dates, "forest": forest}.items():
         np.save(folder / f"{name}.npy", values)
     files = {name: folder / f"{name}.npy" for name in ("stack", "dates", "forest", "out")}
-    peer("nrt_quickstart", n_history=int((dates <= HISTORY_END).sum()), **files)()
+    n_history = int((dates <= HISTORY_END).sum())
+    peer("nrt_quickstart", n_history=n_history, sensitivity=sensitivity, **files)()
     broken = np.load(files["out"]).astype("datetime64[D]")
     found = broken > np.datetime64("1970-01-01")
     day = np.where(found, to_day_number(np.where(found, broken, np.datetime64("2015-01-01"))), 0)
