@@ -55,8 +55,11 @@ speed: $(READY) ## a look at the same in some seconds, beside floors only (CI pr
 
 notebooks: demo ## run the notebooks on the demo, render them into docs/notebooks
 	for script in notebooks/*.py; do \
-	  $(BIN)/jupytext --quiet --to ipynb --output - $$script | $(BIN)/jupyter-nbconvert --stdin --execute \
-	    --to markdown --TagRemovePreprocessor.remove_all_outputs_tags interactive --log-level ERROR --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
+	  $(BIN)/jupytext --quiet --to ipynb --output - $$script \
+	    | $(BIN)/jupyter-nbconvert --stdin --execute --to notebook --stdout --log-level ERROR \
+	    | $(BIN)/jupyter-nbconvert --stdin --to markdown --log-level ERROR --TagRemovePreprocessor.enabled=True \
+	      --TagRemovePreprocessor.remove_all_outputs_tags="['interactive']" \
+	      --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
 	done
 
 lock: ## pin all packages anew (needs uv)
