@@ -12,18 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
 import rasterio
+import s3fs
 import shapely
 import shapely.affinity
 
 from lesniva import cli, config, execution, pipeline
 from lesniva.errors import PARTIAL, CredentialsError
 from lesniva.execution import SYNCHRONOUS
+from lesniva.sources import pull
 from lesniva.sources import sentinelhub as hub_room
 from lesniva.sources import stac as stac_room
 from scenes import grid, outline, write_tif
-from servers import cdse, cog, loopback, sentinelhub, stac
+from servers import cdse, cog, loopback, s3, sentinelhub, stac
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 SAFE = SHARED / "api_responses" / "safe_metadata"
@@ -268,6 +271,53 @@ def test_an_account_is_asked_by_one_limiter_before_any_task_begins(tmp_path, hub
     assert len(made) == 1
     assert max(tasks for tasks, *_ in asked) >= 4
     assert {(before, after) for _, before, after in asked} == {(len(hub.log), len(hub.log))}
+
+
+@pytest.fixture
+def in_bucket(tmp_path, bucket):
+    """A local archive, mirrored into an S3 bucket by the command line."""
+    files = {"red": "B04", "nir": "B08", "scl": "SCL"}
+    for key, band in files.items():
+        write(tmp_path / "here" / f"{key}.tif", band, blocksize=128)
+    item = feature({key: str(tmp_path / "here" / f"{key}.tif") for key in files})
+    item["properties"]["earthsearch:boa_offset_applied"] = True
+    found = pystac.Item.from_dict(item)
+    pull.pull([found], tmp_path / "kept", area=outline(TENS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "sys.argv", ["lesniva", "archive", "upload", str(tmp_path / "kept"), f"s3://{bucket}/a"]
+        )
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+    assert stopped.value.code == 0
+    return f"s3://{bucket}/a"
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["direct", "mirrored"])
+def test_an_archive_in_an_s3_bucket_gives_the_same_ndvi(tmp_path, caplog, in_bucket, mirrored):
+    caplog.set_level(logging.DEBUG)
+    archive = 'archive = "archive"' if mirrored else ""
+    assert as_it_should_be(ndvi(tmp_path, f'kind = "catalog"\nhref = "{in_bucket}"\n{archive}'))
+    assert s3.SECRET not in caplog.text
+    assert s3.SECRET.encode() not in all_that_is_written(tmp_path)
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["direct", "mirrored"])
+def test_windows_of_cdse_with_s3_keys_give_the_same_ndvi(
+    tmp_path, monkeypatch, bucket, data_space, mirrored
+):
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setattr(stac_room, "EODATA", endpoint)
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    store = s3fs.S3FileSystem(endpoint_url=endpoint)
+    if not store.exists("eodata"):
+        store.mkdir("eodata")
+    for path in (tmp_path / "served").glob("*.jp2"):
+        store.put_file(str(path), f"eodata/Sentinel-2/1/{path.name}")
+    archive = 'archive = "archive"' if mirrored else ""
+    assert as_it_should_be(ndvi(tmp_path, f'kind = "stac"\nhref = "cdse"\n{archive}'))
+    assert data_space.asked("/token") == []
 
 
 @pytest.fixture

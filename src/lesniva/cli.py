@@ -271,17 +271,27 @@ def serve(
 def publish(
     folder: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     postgis: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="LESNIVA_POSTGIS",
             help="Connection string of the database; better kept in the environment.",
         ),
-    ],
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Mirror the whole folder to s3://BUCKET/PATH, its manifest last."),
+    ] = None,
 ) -> None:
-    """Write alerts or forecasts into a PostGIS database; a second time changes rows by their id."""
+    """Bring results into PostGIS (rows change by their id) or an object store; twice is once."""
     from lesniva import publish as publishing
+    from lesniva.errors import InputError
 
-    for table, rows in publishing.publish_folder(folder, postgis).items():
+    if to is None and postgis is None:
+        raise InputError("publish where? give --postgis (or LESNIVA_POSTGIS), or --to s3://…")
+    if to is not None:
+        _tell_mirrored(to, publishing.upload(folder, to))
+        return
+    for table, rows in publishing.publish_folder(folder, str(postgis)).items():
         typer.echo(f"{table}: {rows} rows")
 
 
@@ -369,18 +379,27 @@ def archive_verify(
     ] = False,
 ) -> None:
     """Compare the files of a local archive with their checksums."""
-    from lesniva.errors import InputError
     from lesniva.sources import store
 
-    parts = sorted(catalog.parent for catalog in folder.rglob(store.CATALOG))
-    if not parts:
-        raise InputError(f"{folder} holds no local archive; give what source.archive names")
-    damaged = [one for part in parts for one in store.verify(part, repair=repair)]
+    damaged = [one for part in _parts(folder) for one in store.verify(part, repair=repair)]
     for one in damaged:
         typer.echo(f"damaged: {one.where}: {one.why}", err=True)
     typer.echo(f"{folder}: {f'{len(damaged)} scenes are damaged' if damaged else 'whole'}")
     if damaged and not repair:
         raise typer.Exit(PARTIAL)
+
+
+@archive_app.command("upload")
+def archive_upload(
+    folder: Annotated[Path, typer.Argument(help="Local archive (source.archive).")],
+    to: Annotated[str, typer.Argument(help="s3://BUCKET/PATH")],
+) -> None:
+    """Mirror a local archive into an object store, where kind = "catalog" reads it."""
+    from lesniva.sources import store
+
+    for part in _parts(folder):
+        target = f"{to.rstrip('/')}/{part.relative_to(folder).as_posix()}".removesuffix("/.")
+        _tell_mirrored(target, store.upload(part, target))
 
 
 @yields_app.command("import")
@@ -442,6 +461,24 @@ def assess_evaluate(
 
     for line in pipeline.evaluate(sample, events=events, out=out):
         typer.echo(line)
+
+
+def _parts(archive: Path) -> list[Path]:
+    """Folders of a local archive, one an area."""
+    from lesniva.errors import InputError
+    from lesniva.sources import store
+
+    parts = sorted(catalog.parent for catalog in archive.rglob(store.CATALOG))
+    if not parts:
+        raise InputError(f"{archive} holds no local archive; give what source.archive names")
+    return parts
+
+
+def _tell_mirrored(where: str, done: Any) -> None:
+    typer.echo(
+        f"{where}: {done.sent} files sent ({done.bytes / 1e6:.1f} MB), {done.known} were there, "
+        f"{done.removed} removed"
+    )
 
 
 def _tell(report: Any, *, as_json: bool) -> None:

@@ -77,13 +77,17 @@ class Filters(Section):
 
 
 class CatalogSource(Filters):
-    """A static STAC catalog or item collection, on disk or over https."""
+    """A static STAC catalog or item collection, on disk, over https or in an S3 bucket."""
 
     kind: Literal["catalog"]
     href: Address
     """catalog.json, an item collection, their address, or the folder that holds them."""
     hosts: list[str] = []
     """Hosts and S3 buckets that files may come from, besides the source's own and known ones."""
+    archive: RelativePath | None = None
+    """Local archive: what the job needs is mirrored there first, and read from there."""
+    max_gb: Annotated[float, Field(gt=0)] | None = None
+    """Largest size of the local archive, 10⁹ bytes."""
 
 
 class StacSource(Filters):

@@ -38,7 +38,7 @@ def archive_of(job: Pipeline, area: aoi.Area, grids: Sequence[aoi.Grid]) -> Path
     not meet, jobs on the same ground share what is there.
     """
     source = job.source
-    if not isinstance(source, StacSource | SentinelHubSource) or source.archive is None:
+    if source.archive is None:
         return None
     ground: list[object] = [shapely.to_wkb(shapely.normalize(area.outline), hex=True)]
     if isinstance(source, SentinelHubSource):
@@ -87,8 +87,7 @@ def pull(
         It would cost more than the file allows.
     """
     source, archive = job.source, archive_of(job, area, grids)
-    assert not isinstance(source, CatalogSource)  # noqa: S101 `archive_of` has said so
-    assert archive is not None  # noqa: S101
+    assert archive is not None  # noqa: S101 the caller has seen it
     room = _room(archive, max_gb or source.max_gb)
     if isinstance(source, SentinelHubSource):
         service, wanted = _requests(job, source, area, grids)
@@ -112,7 +111,7 @@ def pull(
     )
 
 
-def _by_token(source: StacSource) -> sentinelhub.Service | None:
+def _by_token(source: CatalogSource | StacSource) -> sentinelhub.Service | None:
     """Take an account to fetch whole files with, where there are no keys for windows."""
     if not stac.is_cdse(source.href) or not stac.missing_keys():
         return None
@@ -177,7 +176,7 @@ def _query(job: Pipeline, area: aoi.Area) -> Query:
     )
 
 
-def search(job: Pipeline, source: StacSource, area: aoi.Area) -> list[pystac.Item]:
-    """Ask the API, whatever the local archive has."""
+def search(job: Pipeline, source: CatalogSource | StacSource, area: aoi.Area) -> list[pystac.Item]:
+    """Ask the source, whatever the local archive has."""
     asked = source.model_dump(exclude={"archive", "max_gb"}, exclude_none=True)
     return sources.search(**asked, area=area.outline, start=job.period.start, end=job.period.end)

@@ -209,6 +209,6 @@ def pull(job: AnyPipeline, *, max_gb: float | None = None) -> str:
     if archive is None:
         raise InputError(
             f"{job.name}: the source has no local archive to pull into: name a folder as "
-            'source.archive (kinds "stac" and "sentinelhub")'
+            "source.archive"
         )
     return mirror.in_words(archive, mirror.pull(job, place.area, place.grids, max_gb=max_gb))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lesniva import config, ledger, publish
-from lesniva.config import AnyPipeline, StacSource
+from lesniva.config import AnyPipeline, CatalogSource, StacSource
 from lesniva.errors import (
     DONE,
     PARTIAL,
@@ -172,7 +172,7 @@ def _at_work(out: Path) -> bool:
 def _newest_day(job: AnyPipeline) -> str:
     place = place_of(job)
     source = job.source
-    if isinstance(source, StacSource) and source.archive is not None:
+    if isinstance(source, CatalogSource | StacSource) and source.archive is not None:
         items = mirror.search(job, source, place.area)
     else:
         items = known(job, place)

@@ -16,7 +16,7 @@
 from lesniva.publish.cog import RasterStats, write_cog
 from lesniva.publish.fields import Language, field_titles
 from lesniva.publish.layers import FOREST_LAYERS, HARVEST_LAYERS, LAYERS, Layer, encode
-from lesniva.publish.manifest import verify, versions, write_manifest, write_run
+from lesniva.publish.manifest import upload, verify, versions, write_manifest, write_run
 from lesniva.publish.maps import forest_map, harvest_map, season_chart
 from lesniva.publish.netcdf import write_netcdf
 from lesniva.publish.postgis import publish_folder, upsert
@@ -62,6 +62,7 @@ __all__ = [
     "read_table",
     "sample_style",
     "season_chart",
+    "upload",
     "upsert",
     "verdicts_style",
     "verify",

@@ -23,10 +23,10 @@ import numpy as np
 import pyproj
 import rasterio
 
+from lesniva.errors import EnvironmentFaultError
 from lesniva.publish.cog import RasterStats
-from lesniva.storage import TEMPORARY, sha256, write_json
+from lesniva.storage import MANIFEST, TEMPORARY, Mirrored, mirror, sha256, write_json
 
-MANIFEST = "manifest.json"
 RUN = "run.json"
 MANIFEST_VERSION = 1
 
@@ -136,6 +136,37 @@ def verify(folder: Path) -> list[str]:
     faults = [fault for entry in entries.values() if (fault := _fault(folder, entry))]
     present = (path.relative_to(folder).as_posix() for path in _files(folder))
     return faults + [f"{path}: not in the manifest" for path in present if path not in entries]
+
+
+def upload(folder: Path, address: str) -> Mirrored:
+    """Mirror an output folder into an object store, its manifest last.
+
+    Parameters
+    ----------
+    folder
+        Output folder of a run.
+    address
+        ``s3://bucket/path`` (see `storage.object_store`).
+
+    Returns
+    -------
+    Mirrored
+        What was sent; a second time nothing but the files that reviewers write into.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        The folder is not what its manifest says.
+    LesnivaError
+        As `storage.object_store`.
+    """
+    faults = verify(folder)
+    if faults:
+        raise EnvironmentFaultError(
+            f"{folder} is not whole: {'; '.join(faults)}; run the job again, then upload it"
+        )
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return mirror(folder, address, content["files"], always=EDITABLE)
 
 
 def _fault(folder: Path, entry: Mapping[str, Any]) -> str | None:

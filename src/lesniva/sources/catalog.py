@@ -21,6 +21,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pystac
 import pystac.errors
 
+from lesniva import storage
 from lesniva.conventions import ASSET_KEYS
 from lesniva.errors import InputError, NoDataError, SourceError
 from lesniva.sources import query, remote
@@ -68,7 +69,7 @@ def items(
     Parameters
     ----------
     href
-        Path or http address of a catalog, collection, item collection or item; or a folder that
+        Path, http or s3 address of a catalog, collection, item collection or item; or a folder that
         holds ``catalog.json``, ``collection.json`` or the `INDEX` of an indexed archive.
     where
         Which items are wanted.
@@ -243,8 +244,8 @@ def absolute(href: str, base: str, hosts: Collection[str] = ()) -> str:
     if remote.is_remote(base):
         if scheme in ("file", "zip"):
             raise query.BrokenItemError("a remote catalog points at a local file, refused")
-        href = urljoin(base, href)
-        hosts = {*hosts, urlsplit(base).hostname or ""}
+        href = _joined(base, href)
+        hosts = {*hosts, remote.place_of(base)}
     elif not scheme:
         return os.path.normpath(Path(base).parent / href)
     elif scheme == "file":
@@ -260,11 +261,20 @@ def absolute(href: str, base: str, hosts: Collection[str] = ()) -> str:
     return href
 
 
+def _joined(base: str, href: str) -> str:
+    """`urljoin`, which does not know that addresses of S3 are relative to each other."""
+    if not base.startswith("s3://") or urlsplit(href).scheme:
+        return urljoin(base, href)
+    return "s3" + urljoin("http" + base.removeprefix("s3"), href).removeprefix("http")
+
+
 _BAND_OF = {key: band for band, keys in ASSET_KEYS.items() for key in keys}
 
 
 def _start(href: str) -> str:
     """Address of the document to begin with."""
+    if href.startswith("s3://") and not href.endswith((".json", ".geojson")):
+        return f"{href.rstrip('/')}/catalog.json"
     if remote.is_remote(href):
         return href
     path = Path(href).expanduser()
@@ -334,19 +344,29 @@ def _root(start: str, hosts: Collection[str]) -> dict[str, Any]:
 def _document(href: str, hosts: Collection[str]) -> tuple[dict[str, Any], str | None]:
     """Read one JSON document; the second value says what is wrong with it."""
     try:
-        if remote.is_remote(href):
+        if href.startswith("s3://"):
+            content = json.loads(_object(href))
+        elif remote.is_remote(href):
             content = remote.fetch_json(href, hosts=hosts)
         else:
             content = json.loads(Path(href).read_bytes())
     except remote.UnreachableError:
         raise
-    except SourceError as error:
+    except (SourceError, InputError) as error:
         return {}, str(error)
     except OSError as error:
         return {}, f"cannot be read ({error.strerror})"
     except (ValueError, RecursionError):
         return {}, "is no JSON (damaged or half-written)"
     return (content, None) if isinstance(content, dict) else ({}, "is no STAC (no JSON object)")
+
+
+def _object(href: str) -> bytes:
+    with storage.object_store(href) as (files, path):
+        content: bytes = files.cat_file(path, start=0, end=remote.MAX_JSON_BYTES + 1)
+    if len(content) > remote.MAX_JSON_BYTES:
+        raise SourceError(f"{href} is larger than any page of a catalog")
+    return content
 
 
 def _links(

@@ -90,12 +90,9 @@ def retry_options(href: str) -> dict[str, str]:
     an HTML page or a zeroed header the next read with these options succeeds, without them none
     does.
     """
-    if not remote.is_remote(href):
-        return {}
-    parts = urlsplit(href)
-    if parts.scheme == "s3":
-        return {"CPL_VSIL_CURL_NON_CACHED": f"/vsis3/{parts.netloc}{parts.path}"}
-    return {"CPL_VSIL_CURL_NON_CACHED": f"/vsicurl/{href}"}
+    if href.startswith("/vsis3/"):
+        return {"CPL_VSIL_CURL_NON_CACHED": href}
+    return {"CPL_VSIL_CURL_NON_CACHED": f"/vsicurl/{href}"} if remote.is_remote(href) else {}
 
 
 def address(href: str) -> str:
@@ -118,6 +115,9 @@ def address(href: str) -> str:
     """
     remote.guard_logs()
     parts = urlsplit(href)
+    if parts.scheme == "s3":
+        # by its scheme rasterio would have boto3, where that is installed, look for keys elsewhere
+        return f"/vsis3/{parts.netloc}{parts.path}"
     if parts.scheme in ("http", "https") and parts.hostname not in remote.KNOWN_HOSTS:
         elsewhere = _elsewhere(href)
         if elsewhere is not None:

@@ -71,12 +71,14 @@ KNOWN_BUCKETS = frozenset({"eodata"})
 
 LOQUACIOUS = frozenset(
     {
+        "aiobotocore",
         "botocore",
         "oauthlib",
         "pystac_client",
         "rasterio",
         "requests",
         "requests_oauthlib",
+        "s3fs",
         "sentinelhub",
         "urllib3",
     }
@@ -291,7 +293,7 @@ def refusal(href: str, hosts: Collection[str]) -> str | None:
     """
     parts = urlsplit(href)
     host = parts.hostname or ""
-    if host in hosts:
+    if host in hosts or place_of(href) in hosts:
         return None
     if parts.scheme == "s3":
         known = host in KNOWN_BUCKETS
@@ -300,6 +302,12 @@ def refusal(href: str, hosts: Collection[str]) -> str | None:
     if known:
         return None
     return f"{redact(href)} is on a host that is not allowed; add it as hosts = [{host!r}]"
+
+
+def place_of(href: str) -> str:
+    """Host of an address, or ``s3://bucket``: a bucket's name says nothing of a host's."""
+    parts = urlsplit(href)
+    return f"s3://{parts.hostname}" if parts.scheme == "s3" else parts.hostname or ""
 
 
 def redirect_elsewhere(url: str) -> str | None:

@@ -181,7 +181,7 @@ def _signature(address: str) -> tuple[str, float]:
 
 
 def s3_options(href: str) -> dict[str, str]:
-    """Give the GDAL options to read files of a service from its S3 store; none of them is secret.
+    """Give the GDAL options to read files from an S3 store; none of them is secret.
 
     The keys themselves are taken by GDAL from the environment of each process
     (``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``), so that they enter no task and no log.
@@ -189,27 +189,29 @@ def s3_options(href: str) -> dict[str, str]:
     Parameters
     ----------
     href
-        A name of `ENDPOINTS` or an address.
+        A name of `ENDPOINTS` or an address. CDSE has a store of its own; for any other the
+        environment may name one, as for every client of S3 (``AWS_ENDPOINT_URL``).
 
     Raises
     ------
     CredentialsError
         The service needs keys and there are none.
     """
-    if not is_cdse(href):
-        return {}
     missing = missing_keys()
-    if missing:
+    if is_cdse(href) and missing:
         raise CredentialsError(
             f"files of CDSE need S3 keys and {' and '.join(missing)} is not set; make keys at "
             "https://eodata-s3keysmanager.dataspace.copernicus.eu and put them into the "
             "environment, or name an archive and set CDSE_USERNAME and CDSE_PASSWORD"
         )
-    secure = EODATA.startswith("https://")
+    named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = urlsplit(EODATA if is_cdse(href) else named)
+    if not endpoint.netloc:
+        return {}
     return {
-        "AWS_S3_ENDPOINT": urlsplit(EODATA).netloc,
+        "AWS_S3_ENDPOINT": endpoint.netloc,
         "AWS_VIRTUAL_HOSTING": "FALSE",
-        "AWS_HTTPS": "YES" if secure else "NO",
+        "AWS_HTTPS": "NO" if endpoint.scheme == "http" else "YES",
     }
 
 

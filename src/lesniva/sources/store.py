@@ -267,6 +267,47 @@ def verify(archive: Path, *, repair: bool = False) -> list[Skipped]:
     return damaged
 
 
+def upload(archive: Path, address: str) -> storage.Mirrored:
+    """Mirror the whole acquisitions of an archive into an object store.
+
+    Parameters
+    ----------
+    archive
+        Folder of the archive.
+    address
+        ``s3://bucket/path`` (see `storage.object_store`); ``s3://bucket/path/catalog.json`` is a
+        source of kind ``catalog`` from then on.
+
+    Raises
+    ------
+    LesnivaError
+        As `storage.object_store`.
+    """
+    entries = []
+    for path in sorted(archive.glob("*/*.json")):
+        item = _read_item(path) if path.stem == path.parent.name else None
+        if item is None:
+            continue
+        entries += [
+            {
+                "path": f"{path.stem}/{(path.parent / asset['href']).name}",
+                "size": asset["file:size"],
+                "sha256": asset["file:checksum"].removeprefix(MULTIHASH_SHA256),
+            }
+            for asset in item["assets"].values()
+        ]
+        entries.append(_entry(archive, path))
+    return storage.mirror(archive, address, [*entries, _entry(archive, archive / CATALOG)])
+
+
+def _entry(archive: Path, path: Path) -> dict[str, Any]:
+    return {
+        "path": path.relative_to(archive).as_posix(),
+        "size": path.stat().st_size,
+        "sha256": storage.sha256(path),
+    }
+
+
 def used_bytes(archive: Path) -> int:
     """Count the bytes of the archive on disk."""
     return sum(path.stat().st_size for path in archive.rglob("*") if path.is_file())
