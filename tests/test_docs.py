@@ -144,6 +144,13 @@ def test_no_page_names_a_folder_of_the_machine_it_was_written_on(name: str):
     assert not re.findall(r"(?:^|[\s(`\"])/(?:work|tmp|root|home/(?!USER|lesniva))\b", text)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_test_that_a_page_names_exists(name: str):
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (ROOT / name).read_text())
+    assert [one for one in named if f"def {one}(" not in tests] == []
+
+
 def test_page_of_the_outputs_has_every_state_of_a_pixel_with_its_number():
     text = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| (\d+) \| `(\w+)` \|", text, flags=re.MULTILINE)

@@ -164,6 +164,12 @@ def test_pulled_pixels_are_the_service_s_on_the_grid_and_need_no_offset(server, 
             np.testing.assert_array_equal(file.read(1), expected)
 
 
+def test_dark_pixels_of_the_service_are_not_taken_for_missing():
+    script = process.evalscript(("red", "scl"))
+    assert "bands: [s.dataMask * Math.max(s.B04, 1)]" in script
+    assert "classes: [s.dataMask * s.SCL]" in script
+
+
 def test_only_what_is_missing_is_asked_for(server, tmp_path):
     service = service_of(server)
     fetch(service, tmp_path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -15,6 +15,9 @@ from rasterio.warp import reproject
 
 from lesniva.conventions import DN_PER_REFLECTANCE, NODATA_INT16, Scl
 from lesniva.errors import InputError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 CLEAR_CLASSES = (Scl.VEGETATION, Scl.NOT_VEGETATED)
 """Classes that are clear land beyond doubt."""
@@ -372,13 +375,13 @@ def cropland(path: Path, geobox: GeoBox, *, values: Sequence[int]) -> npt.NDArra
     return np.isin(classes, list(values))
 
 
-def parcels(path: Path, geobox: GeoBox) -> npt.NDArray[np.bool_]:
-    """Pixels whose middle lies in a parcel of a file that the user gives.
+def parcels(shapes: "gpd.GeoDataFrame", geobox: GeoBox) -> npt.NDArray[np.bool_]:
+    """Pixels whose middle lies in a parcel.
 
     Parameters
     ----------
-    path
-        GeoPackage, GeoJSON, Shapefile or GeoParquet of polygons in any CRS.
+    shapes
+        Polygons in any CRS.
     geobox
         Grid of the block.
 
@@ -389,18 +392,13 @@ def parcels(path: Path, geobox: GeoBox) -> npt.NDArray[np.bool_]:
     Raises
     ------
     InputError
-        The file is missing or unreadable, or has no coordinate system or no polygon.
+        There is no coordinate system or no polygon.
     """
-    import geopandas as gpd
     from rasterio.features import geometry_mask
 
-    try:
-        shapes = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"the parcels {path} cannot be read: {error}") from error
     drawn = shapes[shapes.geometry.notna() & ~shapes.geometry.is_empty]
     if shapes.crs is None or not drawn.geom_type.isin(["Polygon", "MultiPolygon"]).any():
-        raise InputError(f"the parcels {path} state no coordinate system or hold no polygon")
+        raise InputError("the parcels state no coordinate system or hold no polygon")
     local = drawn.to_crs(str(geobox.crs))
     local = local[local.intersects(geobox.extent.geom)]
     if local.empty:

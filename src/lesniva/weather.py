@@ -35,6 +35,9 @@ OTHER_NAMES = {
 }  # fmt: skip
 """Names that NASA POWER, ERA5-Land, CMIP tables and this project's archives use."""
 
+MAX_VALUES = 2_000_000_000
+"""Of one variable of a gridded file: forty years of days over 300 × 450 cells."""
+
 TIMES, PLACES = ("time", "valid_time", "date"), ("adm_id",)
 LATITUDES, LONGITUDES = ("latitude", "lat"), ("longitude", "lon")
 
@@ -207,7 +210,10 @@ def _table(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
         raise ValueError("it is neither .csv, .parquet, .nc nor .zarr")
     # any store can be read without consolidated metadata
     how: Any = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
-    with xr.open_dataset(path, **how) as data:
+    with xr.open_dataset(path, **{"engine": "netcdf4", **how}) as data:
+        largest = max((variable.size for variable in data.variables.values()), default=0)
+        if largest > MAX_VALUES:
+            raise ValueError(f"a variable claims {largest} values, more than {MAX_VALUES}; cut it")
         return _of_grid(data, districts)
 
 

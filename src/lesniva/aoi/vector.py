@@ -14,6 +14,7 @@ SIGNATURES = {
     ".json": ("GeoJSON", (b"{",)),
     ".gpkg": ("GPKG", (b"SQLite format 3\x00",)),
     ".shp": ("ESRI Shapefile", (b"\x00\x00\x27\x0a",)),
+    ".parquet": ("GeoParquet", (b"PAR1",)),
 }
 """Driver and first bytes by suffix. GDAL goes by content: a file that only pretends to be one of
 these could be a virtual format that reads other files or the network."""
@@ -27,7 +28,7 @@ def read_vector(
     Parameters
     ----------
     path
-        GeoJSON, GeoPackage or Shapefile, in any CRS.
+        GeoJSON, GeoPackage, Shapefile or GeoParquet, in any CRS.
     what
         Name of the file's part, for messages, such as "boundary file".
     layer
@@ -52,11 +53,19 @@ def read_vector(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            layer = _chosen_layer(path, what, layer)
-            found = pyogrio.read_info(path, layer=layer)["driver"]
-            if found != driver:
-                raise InputError(f"{what} {path}: it is {found}, not {driver}; convert it")
-            table = pyogrio.read_dataframe(path, layer=layer, encoding=encoding, on_invalid="fix")
+            if driver == "GeoParquet":
+                table = _read_parquet(path, what)
+            else:
+                layer = _chosen_layer(path, what, layer)
+                info = pyogrio.read_info(path, layer=layer)
+                if info["driver"] != driver:
+                    raise InputError(
+                        f"{what} {path}: it is {info['driver']}, not {driver}; convert it"
+                    )
+                _demand_few(info["features"], path, what)
+                table = pyogrio.read_dataframe(
+                    path, layer=layer, encoding=encoding, on_invalid="fix"
+                )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
             raise InputError(f"{what} {path}: cannot be read ({first_line(error)})") from error
         except UnicodeDecodeError as error:
@@ -75,11 +84,28 @@ def read_vector(
     return table.to_crs("EPSG:4326"), notices
 
 
+def _read_parquet(path: Path, what: str) -> gpd.GeoDataFrame:
+    import pyarrow as pa
+    from pyarrow.parquet import read_metadata
+
+    try:
+        _demand_few(read_metadata(path).num_rows, path, what)
+        return gpd.read_parquet(path)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{what} {path}: cannot be read ({first_line(error)})") from error
+
+
+def _demand_few(features: int, path: Path, what: str) -> None:
+    """Refuse what would not fit before it is read; a feature has a vertex at least."""
+    if features > MAX_VERTICES:
+        raise InputError(f"{what} {path}: {features} features; split it below {MAX_VERTICES}")
+
+
 def _checked_driver(path: Path, what: str) -> str:
     if path.suffix.lower() not in SIGNATURES:
         raise InputError(
             f"{what} {path}: {path.suffix or 'no suffix'} is not read;"
-            " give .geojson, .gpkg or .shp (unpack archives first)"
+            " give .geojson, .gpkg, .shp or .parquet (unpack archives first)"
         )
     driver, signatures = SIGNATURES[path.suffix.lower()]
     try:

@@ -70,18 +70,13 @@ def survey_fields(job: FieldsPipeline, out: Path, run_tasks: execution.RunTasks)
 def _parcels(job: FieldsPipeline) -> gpd.GeoDataFrame:
     """Read the parcels: ``adm_id`` and polygons in degrees."""
     path, column = job.fields.file, job.fields.id_column
-    try:
-        shapes = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"the parcels {path} cannot be read: {error}") from error
+    shapes, _ = aoi.read_vector(path, "parcel file")
     if column not in shapes:
         raise InputError(
             f"{path} has no column {column!r}, only {', '.join(map(str, shapes.columns))}; name the"
             " one with the ids as fields.id_column"
         )
     faults = []
-    if shapes.crs is None:
-        faults.append("it states no coordinate system")
     if not shapes.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         faults.append("not all of its shapes are polygons")
     ids = shapes[column].astype(str)

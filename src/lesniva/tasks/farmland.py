@@ -35,7 +35,8 @@ class Map:
 
 def _mapped(given: Map, geobox: GeoBox, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     if given.values is None:
-        return inside & masks.parcels(given.path, geobox)
+        shapes, _ = aoi.read_vector(given.path, "parcel file")
+        return inside & masks.parcels(shapes, geobox)
     return inside & masks.cropland(given.path, geobox, values=given.values)
 
 

@@ -59,7 +59,7 @@ class Piece:
 def read(path: Path) -> Piece:
     """Read a raster (north up), decimated to at most `READ_SIDE` pixels a side."""
     try:
-        with rasterio.open(path) as dataset:
+        with rasterio.open(path, driver="GTiff") as dataset:
             if dataset.crs is None:
                 raise InputError(f"{path} has no CRS and cannot be put on a map; give it one")
             shrink = max(1.0, max(dataset.shape) / READ_SIDE)

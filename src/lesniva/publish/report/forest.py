@@ -148,7 +148,7 @@ def _classes(layer: Layer, paths: Sequence[Path]) -> dict[str, Any]:
 def _hectares(path: Path) -> dict[int, float]:
     """Measure the true hectares of each value of a raster of classes, tile by tile."""
     areas = np.zeros(256)
-    with rasterio.open(path) as raster:
+    with rasterio.open(path, driver="GTiff") as raster:
         plane = pyproj.Proj(raster.crs.to_wkt())
         pixel_ha = abs(raster.transform.a * raster.transform.e) / 10_000
         for _, window in raster.block_windows(1):

@@ -90,7 +90,10 @@ def overlay(layer: Layer, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _mercator_bounds(path: Path) -> tuple[float, float, float, float]:
-    with rasterio.open(path) as raster, WarpedVRT(raster, crs=WEB_MERCATOR) as warped:
+    with (
+        rasterio.open(path, driver="GTiff") as raster,
+        WarpedVRT(raster, crs=WEB_MERCATOR) as warped,
+    ):
         west, south, east, north = warped.bounds
     return west, south, east, north
 
@@ -111,7 +114,7 @@ def _mosaic(
     }
     mosaic = np.full((height, width), layer.nodata, dtype=layer.dtype)
     for path in paths:
-        with rasterio.open(path) as raster, WarpedVRT(raster, **grid) as warped:
+        with rasterio.open(path, driver="GTiff") as raster, WarpedVRT(raster, **grid) as warped:
             numbers = warped.read(1)
         np.copyto(mosaic, numbers, where=mosaic == layer.nodata)
     return mosaic
