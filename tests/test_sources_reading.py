@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from lesniva.cube import Access, read_day, solar_days
 from lesniva.errors import CredentialsError, UnreadableSceneError
 from lesniva.sources import reading, remote
 from scenes import grid, scene_of
-from servers import cog
+from servers import cog, s3
 from servers.loopback import Answer, Fault, Request, Server, serving
 
 WINDOW = Window(300, 700, 400, 400)
@@ -136,6 +137,22 @@ def test_signed_addresses_are_read_and_signed_anew_for_every_try(server, folder)
         addressed=lambda href: f"{href}?sig={next(signatures)}",
     )
     np.testing.assert_array_equal(read, expected(folder))
+
+
+@pytest.mark.parametrize("name", ["403", "503", "reset", "short", "zeros"])
+def test_a_fault_of_an_s3_store_passes_in_the_same_process(server, folder, monkeypatch, name):
+    for variable, value in s3.environment(server.url).items():
+        monkeypatch.setenv(variable, value)
+    files = cog.files(folder)
+    server.route = lambda request: files(
+        replace(request, path=request.path.removeprefix(f"/fault{name}"))
+    )
+    server.fail_each_once(FAULTS[name])
+    got = window(f"s3://fault{name}/red.tif", addressed=reading.address)
+    np.testing.assert_array_equal(got, expected(folder))
+    assert all(request.path == f"/fault{name}/red.tif" for request in server.log)
+    signed = [request.headers["authorization"] for request in server.log]
+    assert all(s3.KEY in one and s3.SECRET not in one for one in signed)
 
 
 def test_redirects_to_another_host_reach_nobody(server):
