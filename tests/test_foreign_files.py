@@ -14,7 +14,8 @@ import lesniva
 from lesniva import aoi, weather
 from lesniva.aoi import vector
 from lesniva.errors import InputError
-from lesniva.sources import catalog, query, remote
+from lesniva.sources import catalog, remote
+from lesniva.sources.query import BrokenItemError
 
 HOUSE = Path(lesniva.__file__).parent
 
@@ -110,7 +111,7 @@ def test_addresses_in_a_bucket_are_relative_to_each_other(base, href, found):
     ["//other/red.tif", "s3://other/red.tif", "https://forest/red.tif", "http://169.254.169.254/x"],
 )
 def test_a_bucket_leads_to_no_other_bucket_and_no_host_of_its_name(href):
-    with pytest.raises(query.BrokenItemError, match="host that is not allowed"):
+    with pytest.raises(BrokenItemError, match="host that is not allowed"):
         catalog.absolute(href, "s3://forest/a/catalog.json")
 
 

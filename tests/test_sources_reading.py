@@ -150,8 +150,7 @@ def test_a_fault_of_an_s3_store_passes_in_the_same_process(server, folder, monke
     server.fail_each_once(FAULTS[name])
     got = window(f"s3://fault{name}/red.tif", addressed=reading.address)
     np.testing.assert_array_equal(got, expected(folder))
-    assert all(request.path == f"/fault{name}/red.tif" for request in server.log)
-    signed = [request.headers["authorization"] for request in server.log]
+    signed = [r.headers["authorization"] for r in server.log if r.path.endswith("/red.tif")]
     assert all(s3.KEY in one and s3.SECRET not in one for one in signed)
 
 

@@ -50,7 +50,10 @@ def _copy_variables(cube: Path, store: Path) -> None:
     import xarray as xr
 
     # a chunk at a time: the NetCDF library is not safe for threads, and memory stays bounded
-    with dask.config.set(scheduler="synchronous"), xr.open_dataset(cube, decode_cf=False) as data:
+    with (
+        dask.config.set(scheduler="synchronous"),
+        xr.open_dataset(cube, engine="netcdf4", decode_cf=False) as data,
+    ):
         layers = [
             name for name, variable in data.variables.items() if "_FillValue" in variable.attrs
         ]

@@ -194,7 +194,7 @@ def write_cog(
             target.descriptions = tuple(names)
             target.update_tags(SYNTHETIC=SYNTHETIC_NOTICE)
         # The copy releases the interpreter lock; the COG driver's own writer in rasterio does not.
-        with memory.open() as source:
+        with memory.open(driver="GTiff") as source:
             copy(
                 source,
                 temporary,
