@@ -144,10 +144,10 @@ def test_no_page_names_a_folder_of_the_machine_it_was_written_on(name: str):
     assert not re.findall(r"(?:^|[\s(`\"])/(?:work|tmp|root|home/(?!USER|lesniva))\b", text)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_test_that_a_page_names_exists(name: str):
+def test_every_test_that_the_page_of_faults_names_exists():
     tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
-    named = re.findall(r"`(test_\w+)`", (ROOT / name).read_text())
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "sources-faults.md").read_text())
+    assert len(named) > 50
     assert [one for one in named if f"def {one}(" not in tests] == []
 
 
