@@ -178,4 +178,4 @@ def test_the_command_publishes_a_whole_folder_and_refuses_a_damaged_one(database
     done = runner.invoke(cli.app, command, env={"LESNIVA_POSTGIS": database})
     assert isinstance(done.exception, EnvironmentFaultError)
     done = runner.invoke(cli.app, ["publish", str(tmp_path)], env={"LESNIVA_POSTGIS": ""})
-    assert done.exit_code == 2
+    assert isinstance(done.exception, InputError)
