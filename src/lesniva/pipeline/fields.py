@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lesniva import cube, execution, features, publish, tasks, yields, zonal
+from lesniva import aoi, cube, execution, features, publish, tasks, yields, zonal
 from lesniva.config import FieldsPipeline
 from lesniva.errors import InputError
 from lesniva.pipeline import productivity
