@@ -30,7 +30,7 @@ def versions(book: Ledger, branch: str = RUN) -> dict[str, int]:
     """Version of each block; fails when values and attributes are of different ones."""
     found = {}
     for key in ledger.seen(book) if branch == RUN else BLOCKS:
-        block = ledger.read_block(book, key, branch=branch)
+        block = ledger.read_block(book, key, at=branch)
         values = np.unique(block["evidence"].values)
         assert values.tolist() == [block.attrs["last_day"]]
         assert block.attrs["scenes"] == sorted(seen(values[0]).scenes)

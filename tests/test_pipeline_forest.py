@@ -12,10 +12,11 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import xarray as xr
 from geopandas.testing import assert_geodataframe_equal
 from rio_cogeo.cogeo import cog_validate
 
-from lesniva import config, demo, pipeline, publish, synthetic
+from lesniva import config, demo, ledger, pipeline, publish, synthetic
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError, LockedError, SourceError
 from lesniva.execution import SYNCHRONOUS
@@ -206,7 +207,7 @@ def test_dask_workers_give_the_same_as_one_process(archive, whole, tmp_path):
     assert_same(out, whole)
 
 
-def test_a_late_scene_makes_its_blocks_start_anew_and_changes_nothing_else(
+def test_late_scene_is_replayed_and_the_state_is_bit_for_bit_that_of_one_run(
     archive, whole, tmp_path
 ):
     late = min(path.name for path in (archive / "scenes").iterdir() if "_202208" in path.name)
@@ -217,11 +218,18 @@ def test_a_late_scene_makes_its_blocks_start_anew_and_changes_nothing_else(
     catalog["links"] = [link for link in catalog["links"] if late not in link["href"]]
     (partial / "catalog.json").write_text(json.dumps(catalog))
     out = tmp_path / "out"
+    run(job_file(tmp_path, partial, end="2022-07-31"), out)
     run(job_file(tmp_path, partial, end="2022-09-05"), out)
     (partial / "catalog.json").write_text(whole_catalog)
-    run(job_file(tmp_path, partial, end="2022-09-05"), out)
-    run(job_file(tmp_path, partial), out)
+    report = run(job_file(tmp_path, partial), out)
+    assert report.results["blocks_replayed"] > 0
+    assert report.results["blocks_anew"] == 0
     assert_same(out, whole, history=False)
+    books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
+    mine, theirs = (ledger.seen(book) for book in books)
+    assert mine == theirs
+    for key in theirs:
+        xr.testing.assert_identical(*(ledger.read_block(book, key) for book in books))
 
 
 def test_scenes_without_red_are_shown_by_the_index_that_is_watched(archive, whole, tmp_path):

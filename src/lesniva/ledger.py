@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,15 @@ def _check(attributes: Mapping[str, Any], identity: Mapping[str, Any], folder: P
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a block was told of a day when it took the day in."""
+
+    scenes: frozenset[str]
+    """Scenes that the day had over the whole area: its correction rests on all of them."""
+    in_season: bool
+
+
+@dataclass(frozen=True)
 class Seen:
     """What the state of a block has seen."""
 
@@ -217,30 +226,44 @@ class Seen:
     """Ids of the scenes."""
     last_day: np.datetime64
     """Newest day (``datetime64[D]``)."""
+    told: Mapping[np.datetime64, Told] = field(default_factory=dict)
+    """Of the newest days."""
 
 
-def seen(ledger: Ledger) -> dict[str, Seen]:
-    """Tell what each block's state has seen, by block key, on the branch of this run."""
+def seen(ledger: Ledger, *, at: str = RUN) -> dict[str, Seen]:
+    """Tell what each block's state has seen, by block key.
+
+    Parameters
+    ----------
+    at
+        `RUN` for the run at work, `MAIN` for the last whole run, or the id of one that is kept.
+    """
     import zarr
 
-    store = _readable(_repository(ledger), RUN).store
+    store = _readable(_repository(ledger), at).store
     blocks: dict[str, Seen] = {}
     for grid_id, grid in zarr.open_group(store, mode="r").groups():
         for name, block in grid.groups():
             attributes: dict[str, Any] = block.attrs.asdict()
             last_day = np.datetime64(attributes["last_day_seen"], "D")
-            blocks[f"{grid_id}/{name}"] = Seen(frozenset(attributes["scenes"]), last_day)
+            told = {
+                np.datetime64(day, "D"): Told(frozenset(scenes), in_season)
+                for day, (in_season, scenes) in attributes.get("told", {}).items()
+            }
+            blocks[f"{grid_id}/{name}"] = Seen(frozenset(attributes["scenes"]), last_day, told)
     return blocks
 
 
-def _readable(repository: Any, branch: str) -> Any:
-    """Session that reads a branch; a run without a commit is still at the last whole one."""
-    there = branch in repository.list_branches()
-    return repository.readonly_session(branch if there else MAIN)
+def _readable(repository: Any, at: str) -> Any:
+    """Session that reads a branch or a run; a run without a commit is at the last whole one."""
+    if at in repository.list_tags():
+        return repository.readonly_session(tag=at)
+    there = at in repository.list_branches()
+    return repository.readonly_session(at if there else MAIN)
 
 
 def read_block(
-    ledger: Ledger, key: str, *, branch: str = RUN, names: Sequence[str] | None = None
+    ledger: Ledger, key: str, *, at: str = RUN, names: Sequence[str] | None = None
 ) -> xr.Dataset:
     """State of one block, loaded into memory.
 
@@ -248,12 +271,12 @@ def read_block(
     ----------
     key
         Key of a block that has a state (`seen` lists them).
-    branch
-        `RUN` for the run at work, `MAIN` for the last whole run.
+    at
+        As in `seen`.
     names
         Only these variables.
     """
-    store = _readable(_repository(ledger), branch).store
+    store = _readable(_repository(ledger), at).store
     with xr.open_zarr(store, group=key, consolidated=False, chunks=None, decode_cf=False) as state:
         loaded: xr.Dataset = (state if names is None else state[list(names)]).load()
     return loaded
@@ -278,7 +301,14 @@ def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> N
     """
     # texts have no place in the Zarr standard yet; what coordinates say is in the code
     texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
-    history = {"scenes": sorted(seen.scenes), "last_day_seen": str(seen.last_day)}
+    history = {
+        "scenes": sorted(seen.scenes),
+        "last_day_seen": str(seen.last_day),
+        "told": {
+            str(day): [told.in_season, sorted(told.scenes)]
+            for day, told in sorted(seen.told.items())
+        },
+    }
     whole = state.drop_vars(texts).assign_attrs(history)
     with _writing(ledger):
         session = _writable(_repository(ledger))

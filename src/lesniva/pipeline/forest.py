@@ -11,9 +11,8 @@ from lesniva.pipeline.composite import latest_picture
 from lesniva.pipeline.monitoring import (
     findings_of,
     identity_of,
-    learn_history,
+    keep_up,
     of_season,
-    watch,
     watching_of,
 )
 from lesniva.pipeline.paper import look_closely
@@ -42,10 +41,9 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = watching_of(job, place, days)
         book = ledger.begin(out / STATE, identity=identity_of(job, place, watching))
-        learned = learn_history(report, run_tasks, place, book, watching, days)
-        watched = watch(report, run_tasks, place, book, watching, days)
+        advanced = keep_up(report, run_tasks, place, book, watching, days)
         review = read_review(book, report, out, days[-1].date)
-        if not (learned or watched or review.changed) and _is_published(job, book, out):
+        if not (advanced or review.changed) and _is_published(job, book, out):
             report.nothing_new = True
             return report
         findings = findings_of(report, run_tasks, place, book, as_of)

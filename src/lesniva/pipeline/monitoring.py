@@ -13,6 +13,7 @@ import shapely
 from lesniva import alerts, aoi, cube, execution, ledger, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
+from lesniva.pipeline import replaying
 from lesniva.pipeline.place import Place, observing
 from lesniva.pipeline.running import Report, note, run_cached, stage
 from lesniva.storage import whole_file
@@ -28,9 +29,8 @@ FOREST_RASTERS = {
 }
 """Published layer → array of `tasks.findings_block`."""
 
-LATE = np.timedelta64(30, "D")
-"""A scene that comes after younger ones were processed makes its blocks start anew from their
-history, unless it is older than this: then it is most likely a reprocessed copy of a known one."""
+SEASONS = "seasons.parquet"
+"""Which scenes lie in the season, inside the job's own memory."""
 
 CORRECTIONS = "corrections.parquet"
 """Corrections of all scenes so far, inside the job's own memory."""
@@ -70,7 +70,7 @@ def identity_of(job: ForestPipeline, place: Place, watching: tasks.Watching) -> 
     }
 
 
-def learn_history(
+def keep_up(
     report: Report,
     run_tasks: execution.RunTasks,
     place: Place,
@@ -78,8 +78,56 @@ def learn_history(
     watching: tasks.Watching,
     days: Sequence[cube.SolarDay],
 ) -> int:
-    """Fit the blocks that have no state, or must start anew for a late scene; say how many."""
+    """Bring the monitor of every block up to the last day; say for how many it was not yet.
+
+    A late scene may turn the season of days that other blocks have taken in: they follow in a
+    second pass.
+    """
+    before = _known(book, SEASONS)
+    done = _advance(report, run_tasks, place, book, watching, days)
+    if before is not None and done:
+        now = pd.read_parquet(book.folder / SEASONS)["in_season"]
+        if not now.loc[before.index].equals(before["in_season"]):
+            done += _advance(report, run_tasks, place, book, watching, days)
+    return done
+
+
+def _advance(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+) -> int:
+    """Learn the history of blocks without a state, and feed all with the days they lack."""
     seen = ledger.seen(book)
+    calendar = replaying.calendar(days, seen, _known(book, SEASONS))
+    back = replaying.states_before(book, place, days, seen, calendar)
+    bases = {key: base for key, base in back.items() if base is not None}
+    if back:
+        anew = len(back) - len(bases)
+        report.results |= {"blocks_replayed": len(bases), "blocks_anew": anew}
+        report.words.append(
+            f"late scenes: {len(bases)} blocks went back to a state from before them, {anew} to "
+            "their history"
+        )
+    ready = seen.keys() - (back.keys() - bases.keys())
+    learned = _learn_history(report, run_tasks, place, book, watching, days, calendar, ready)
+    return learned + _watch(report, run_tasks, place, book, watching, days, calendar, bases)
+
+
+def _learn_history(
+    report: Report,
+    run_tasks: execution.RunTasks,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
+    calendar: replaying.Calendar,
+    ready: Collection[str],
+) -> int:
+    """Fit the blocks that have no state to go on from; say how many."""
     history = [day for day in days if day.date <= watching.history_end]
     work = {
         block.key: {
@@ -90,7 +138,7 @@ def learn_history(
         }
         for block, over in place.days_by_block(days)
         if (past := [day for day in over if day.date <= watching.history_end])
-        and (block.key not in seen or _has_late(over, seen[block.key]))
+        and block.key not in ready
     }
     if not history:
         raise NoDataError(
@@ -98,7 +146,7 @@ def learn_history(
             "start the period earlier or end the history later"
         )
     stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
-    scenes = _seasons(book, place, stacks.values(), watching)
+    scenes = _seasons(book, place, stacks.values(), watching, calendar)
     if stacks and not pd.read_parquet(scenes)["in_season"].any():
         raise NoDataError(
             f"all scenes until {watching.history_end} lie out of season, under snow or in the "
@@ -110,7 +158,8 @@ def learn_history(
     }
     counted = run_cached(report, run_tasks, tasks.survey_history, surveys, "survey", ".npz")
     with stage(report, "fit"):
-        shifts = _correct(book, counted.values(), scenes, watching, gate=False)
+        shifts = _correct(book, counted.values(), scenes, watching, calendar, gate=False)
+        told = replaying.to_tell(pd.read_parquet(scenes)) if counted else {}
         fits = {
             key: {
                 "book": book,
@@ -120,6 +169,7 @@ def learn_history(
                 "scenes": scenes,
                 "corrections": shifts,
                 "watching": watching,
+                "told": told,
             }
             for key, path in counted.items()
         }
@@ -127,16 +177,19 @@ def learn_history(
     return len(work)
 
 
-def watch(
+def _watch(
     report: Report,
     run_tasks: execution.RunTasks,
     place: Place,
     book: ledger.Ledger,
     watching: tasks.Watching,
     days: Sequence[cube.SolarDay],
+    calendar: replaying.Calendar,
+    bases: Mapping[str, replaying.Base],
 ) -> int:
     """Feed each block's monitor with the days it has not seen; say for how many there were any."""
-    seen = ledger.seen(book)
+    seen = ledger.seen(book) | {key: base.seen for key, base in bases.items()}
+    at = {key: bases[key].run_id if key in bases else ledger.RUN for key in seen}
     work = {
         block.key: {
             "book": book,
@@ -144,6 +197,7 @@ def watch(
             "grid": place.grid_of(block),
             "days": new,
             "watching": watching,
+            "at": at[block.key],
         }
         for block, over in place.days_by_block(days)
         if block.key in seen
@@ -151,8 +205,9 @@ def watch(
     }
     stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
     with stage(report, "monitor"):
-        scenes = _seasons(book, place, stacks.values(), watching)
-        shifts = _correct(book, stacks.values(), scenes, watching, gate=True)
+        scenes = _seasons(book, place, stacks.values(), watching, calendar)
+        shifts = _correct(book, stacks.values(), scenes, watching, calendar, gate=True)
+        told = replaying.to_tell(pd.read_parquet(scenes)) if stacks else {}
         updates = {
             key: {
                 "book": book,
@@ -162,6 +217,8 @@ def watch(
                 "scenes": scenes,
                 "corrections": shifts,
                 "watching": watching,
+                "at": at[key],
+                "told": told,
             }
             for key, path in stacks.items()
         }
@@ -169,32 +226,40 @@ def watch(
     return len(work)
 
 
-def _has_late(over: Sequence[cube.SolarDay], seen: ledger.Seen) -> bool:
-    return any(
-        seen.last_day - LATE < day.date <= seen.last_day and not seen.scenes.issuperset(day.ids)
-        for day in over
-    )
-
-
 def _seasons(
-    book: ledger.Ledger, place: Place, stacks: Collection[Path], watching: tasks.Watching
+    book: ledger.Ledger,
+    place: Place,
+    stacks: Collection[Path],
+    watching: tasks.Watching,
+    calendar: replaying.Calendar,
 ) -> Path:
-    """Tell of new scenes whether they lie in the season; of earlier ones it is said already."""
-    path = book.folder / "seasons.parquet"
+    """Tell of new scenes whether they lie in the season, and of open days anew."""
+    path = book.folder / SEASONS
     if not stacks:
         return path
-    before = pd.read_parquet(path) if path.exists() else None
     table = tasks.seasons(
-        stacks, before, by_scene=watching.by_scene, latitude=place.area.outline.centroid.y
+        stacks,
+        _known(book, SEASONS),
+        scenes={day: replaying.listed(ids) for day, ids in calendar.listed.items()},
+        by_scene=watching.by_scene,
+        latitude=place.area.outline.centroid.y,
+        grown=calendar.grown(),
+        closed=calendar.since,
     )
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
     return path
 
 
+def _known(book: ledger.Ledger, name: str) -> pd.DataFrame | None:
+    """Table of earlier scenes, None before the first."""
+    path = book.folder / name
+    return pd.read_parquet(path) if path.exists() else None
+
+
 def of_season(book: ledger.Ledger, days: Sequence[cube.SolarDay]) -> list[cube.SolarDay]:
     """Days of the season: pictures and causes are taken from them."""
-    counts = pd.read_parquet(book.folder / "seasons.parquet")["in_season"]
+    counts = pd.read_parquet(book.folder / SEASONS)["in_season"]
     inside = set(counts.index[counts].to_numpy().astype("datetime64[D]"))
     return [day for day in days if day.date in inside]
 
@@ -204,19 +269,28 @@ def _correct(
     counts: Collection[Path],
     scenes: Path,
     watching: tasks.Watching,
+    calendar: replaying.Calendar,
     *,
     gate: bool,
 ) -> Path:
-    """Add the corrections of new scenes to those of earlier ones, which stay as they are."""
+    """Add the corrections of new scenes to those of earlier ones.
+
+    Those stay as they are, but for open days that have got more scenes or another season since: all
+    blocks of such a day go over it again (`replaying`), so that their counts are all there.
+    """
     path = book.folder / CORRECTIONS
     if not counts:
         return path
-    before = pd.read_parquet(path) if path.exists() else None
+    before = _known(book, CORRECTIONS)
     spread = None if before is None else tasks.usual_spread(before, watching.history_end)
-    table = tasks.corrections(
-        counts, pd.read_parquet(scenes), how=watching.how, gate=gate, usual_spread=spread
-    )
+    seasons = pd.read_parquet(scenes)
+    table = tasks.corrections(counts, seasons, how=watching.how, gate=gate, usual_spread=spread)
     if before is not None:
+        time = before.index.get_level_values("time")
+        basis = seasons.loc[time, ["scenes", "in_season"]].to_numpy()
+        stale = (before[["scenes", "in_season"]].to_numpy() != basis).any(axis=1)
+        stale &= time > pd.Timestamp(calendar.since)
+        before = before[~(stale & before.index.isin(table.index))]
         table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
@@ -237,10 +311,7 @@ def findings_of(
             "book": book,
             "block": block,
             "version": tasks.digest(
-                sorted(seen[block.key].scenes),
-                seen[block.key].last_day,
-                *FOREST_RASTERS.values(),
-                *alerts.FINDINGS,
+                *_taken_in(seen[block.key]), *FOREST_RASTERS.values(), *alerts.FINDINGS
             ),
             "as_of": as_of,
         }
@@ -252,6 +323,14 @@ def findings_of(
             "no block has a forest model: no scene could be used; see the warnings above"
         )
     return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
+
+
+def _taken_in(seen: ledger.Seen) -> tuple[Any, ...]:
+    """List what tells one state of a block from another."""
+    told = [
+        (str(day), told.in_season, sorted(told.scenes)) for day, told in sorted(seen.told.items())
+    ]
+    return sorted(seen.scenes), seen.last_day, told
 
 
 def of_grid(

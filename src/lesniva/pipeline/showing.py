@@ -87,6 +87,13 @@ def account(
         f"{len(scenes)} scenes in season: {int(scenes['rejected'].sum())} passed over as spoilt, "
         f"{int(lost.sum())} not seen by all their blocks"
     )
+    late = int((scenes["reason"] == completeness.TOO_LATE).sum())
+    if late:
+        report.results["scenes_too_late"] = late
+        report.words.append(
+            f"{late} scenes came over {tasks.LATE.astype(int)} days after younger ones and are "
+            "passed over; completeness.csv names them"
+        )
     return done
 
 

@@ -20,6 +20,7 @@ from lesniva.tasks.farmland import Map, cropland_block, season_block
 from lesniva.tasks.files import digest, save_table
 from lesniva.tasks.findings import coverage_block, findings_block, spectra_block
 from lesniva.tasks.forest import (
+    LATE,
     Watching,
     fit_history,
     read_history,
@@ -32,6 +33,7 @@ from lesniva.tasks.scenes import corrections, seasons, usual_spread
 
 __all__ = [
     "HALO",
+    "LATE",
     "BlockReport",
     "Map",
     "Observing",

@@ -1,6 +1,6 @@
 """The forest of one block: its history read and fitted, its monitor kept up to date."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from lesniva.conventions import NODATA_INT16, Status
 from lesniva.storage import whole_file
 from lesniva.tasks.observing import HALO, INSIDE, BlockReport, Observations, Observing, observe
 from lesniva.tasks.scenes import COUNTS, read_corrections
+
+LATE = np.timedelta64(30, "D")
+"""A scene that is older than this beside the newest day seen is passed over: most likely it is a
+reprocessed copy of a known one."""
 
 N_STRATA = len(change.AMPLITUDE_EDGES) + 1
 """Strata of equal seasonality that scenes are corrected by."""
@@ -112,14 +116,22 @@ def fit_history(
     scenes: Path,
     corrections: Path,
     watching: Watching,
+    told: Mapping[np.datetime64, ledger.Told],
 ) -> BlockReport:
-    """Fit the history of a block once its scenes are corrected, and commit the monitor's start."""
+    """Fit the history of a block once its scenes are corrected, and commit the monitor's start.
+
+    Parameters
+    ----------
+    told
+        What blocks are told of each day; that of the newest is kept with the state.
+    """
     observed = _read_observed(history, scenes)
     with np.load(survey) as saved:
         strata = _plane(saved["strata"])
     with np.load(history) as saved:
         names, watched, covered = saved["scenes"], saved["watched"], saved["covered"]
-        snowy = _snowy(saved["dates"][saved["bright_places"]], scenes)
+        dates = saved["dates"]
+        snowy = _snowy(dates[saved["bright_places"]], scenes)
         bright = saved["bright"][snowy] if watching.how.winter else None
     shifts = read_corrections(corrections, observed.dates)
     stack = change.corrected(_labelled(observed.stack), strata, shifts)
@@ -140,7 +152,9 @@ def fit_history(
         witness=witness,
         snow=bright,
     )
-    seen = ledger.Seen(frozenset(names.tolist()), watching.history_end)
+    seen = ledger.Seen(
+        frozenset(names.tolist()), watching.history_end, _newest(told, dates, watching.history_end)
+    )
     ledger.write_block(book, block.key, state, seen=seen)
     history.unlink()
     survey.unlink()
@@ -154,6 +168,7 @@ def read_new(
     grid: aoi.Grid,
     days: Sequence[cube.SolarDay],
     watching: Watching,
+    at: str,
     out: Path,
 ) -> BlockReport:
     """Read the new days of a block, and count how each scene departs from the model.
@@ -162,10 +177,12 @@ def read_new(
     ----------
     days
         Solar days after the last one the state has seen, rising.
+    at
+        Which state goes on (`ledger.read_block`).
     out
         ``.npz`` file for `update_monitor`.
     """
-    state = ledger.read_block(book, block.key)
+    state = ledger.read_block(book, block.key, at=at)
     status = state["status"].values
     halo = replace(block, geobox=block.padded(HALO))
     observed = observe(days, halo.geobox, watching.how, inside=status < Status.NOT_FOREST)
@@ -196,8 +213,18 @@ def update_monitor(
     scenes: Path,
     corrections: Path,
     watching: Watching,
+    at: str,
+    told: Mapping[np.datetime64, ledger.Told],
 ) -> BlockReport:
-    """Feed the monitor of a block with its new days, and commit its state."""
+    """Feed the monitor of a block with its new days, and commit its state.
+
+    Parameters
+    ----------
+    seen
+        What the state that goes on has seen.
+    at, told
+        As in `read_new` and `fit_history`.
+    """
     with np.load(new) as saved:
         stack, strata = _labelled(saved["stack"]), _plane(saved["strata"])
         witness = _labelled(saved["witness"]) if len(saved["witness"]) else None
@@ -208,7 +235,7 @@ def update_monitor(
     shifts = read_corrections(corrections, dates)
     offsets = pd.read_parquet(scenes)["snow_offset"].loc[pd.DatetimeIndex(snow_time)]
     state = change.update(
-        ledger.read_block(book, block.key),
+        ledger.read_block(book, block.key, at=at),
         stack,
         dates,
         corrections=shifts,
@@ -222,10 +249,22 @@ def update_monitor(
         snow_time=snow_time,
         snow_offset=offsets.to_numpy(),
     )
-    now = ledger.Seen(seen.scenes | frozenset(names.tolist()), dates[-1])
+    taken_in = np.append(np.array(list(seen.told), dtype="datetime64[D]"), dates)
+    now = ledger.Seen(
+        seen.scenes | frozenset(names.tolist()), dates[-1], _newest(told, taken_in, dates[-1])
+    )
     ledger.write_block(book, block.key, state, seen=now)
     new.unlink()
     return BlockReport()
+
+
+def _newest(
+    told: Mapping[np.datetime64, ledger.Told],
+    taken_in: npt.NDArray[np.datetime64],
+    last_day: np.datetime64,
+) -> dict[np.datetime64, ledger.Told]:
+    """Pick what a block was told of the days it took in lately."""
+    return {day: told[day] for day in taken_in if last_day - LATE < day and day in told}
 
 
 def _snowy(dates: npt.NDArray[np.datetime64], scenes: Path) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Scenes of the whole area: which lie in the season, and how each departs from the models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,16 @@ COUNTS = {
 """Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
 
 
-OF_SCENE = ("rejected", "reason", "valid_share", "median_z", "anomalous_share", "snow_share")
+OF_SCENE = (
+    "rejected",
+    "reason",
+    "valid_share",
+    "median_z",
+    "anomalous_share",
+    "snow_share",
+    "in_season",
+    "scenes",
+)
 """Columns of the corrections that are the same for all strata of a scene."""
 
 
@@ -32,7 +41,14 @@ OUT_OF_SEASON = "out of season: snow on open land, or the weeks around it"
 
 
 def seasons(
-    paths: Iterable[Path], before: pd.DataFrame | None, *, by_scene: bool, latitude: float
+    paths: Iterable[Path],
+    before: pd.DataFrame | None,
+    *,
+    scenes: Mapping[np.datetime64, str],
+    by_scene: bool,
+    latitude: float,
+    grown: Sequence[np.datetime64] = (),
+    closed: np.datetime64 | None = None,
 ) -> pd.DataFrame:
     """Tell which scenes lie in the season, by the snow on the open land of the whole area.
 
@@ -41,17 +57,24 @@ def seasons(
     paths
         What `read_history` or `read_new` wrote, a file a block.
     before
-        Table of earlier scenes; what it says stays.
+        Table of earlier scenes; its counts stay.
+    scenes
+        Day → its scenes, to be kept with what was counted in them.
     by_scene
         False where the days were chosen by a calendar: all count.
     latitude
         Of the area, degrees north.
+    grown
+        Days that are counted anew, as they have more scenes than before.
+    closed
+        Up to this day, what was said of a scene stays.
 
     Returns
     -------
     pandas.DataFrame
         Index ``time``, rising; ``open_land`` and ``snow`` (pixels), ``snow_share``, ``in_season``,
-        and ``snow_offset``, what `change.snow_offset` says of a scene of the snow season.
+        ``snow_offset``, what `change.snow_offset` says of a scene of the snow season, and
+        ``scenes``.
     """
     total: dict[np.datetime64, npt.NDArray[np.int64]] = {}
     on_snow: dict[np.datetime64, npt.NDArray[np.int64]] = {}
@@ -72,8 +95,10 @@ def seasons(
     table["snow_offset"] = 0.0
     for date, counts in on_snow.items():
         table.loc[pd.Timestamp(date), "snow_offset"] = change.snow_offset(counts[np.newaxis])[0]
+    table["scenes"] = [scenes[date.to_datetime64().astype("datetime64[D]")] for date in table.index]
     if before is not None:
-        known = before[["open_land", "snow", "snow_offset"]]
+        known = before[["open_land", "snow", "snow_offset", "scenes"]]
+        known = known.drop(index=table.index.intersection(pd.DatetimeIndex(list(grown))))
         table = pd.concat([known, table.loc[table.index.difference(known.index)]])
     table = table.sort_index()
     share = (table["snow"] / table["open_land"]).where(table["open_land"] >= MIN_OPEN_PIXELS)
@@ -82,8 +107,9 @@ def seasons(
     table["in_season"] = (
         masks.snow_free_season(dates, share.to_numpy(), latitude=latitude) if by_scene else True
     )
-    if before is not None:
-        table.loc[before.index, "in_season"] = before["in_season"]
+    if before is not None and closed is not None:
+        stays = before.index[before.index <= pd.Timestamp(closed)]
+        table.loc[stays, "in_season"] = before.loc[stays, "in_season"]
     return table
 
 
@@ -114,7 +140,8 @@ def corrections(
     -------
     pandas.DataFrame
         Index ``(time, stratum)``, columns as the variables of `change.correction`, with
-        ``witness_offset`` and ``witness_noise``, and ``snow_share`` of the open land.
+        ``witness_offset`` and ``witness_noise``, and what `seasons` says of the scene:
+        ``snow_share``, ``in_season``, ``scenes``.
     """
     total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
     names = [f"{prefix}count_{name}" for prefix in ("", "witness_") for name in COUNTS]
@@ -142,8 +169,9 @@ def corrections(
         return pd.DataFrame()
     table = pd.concat(tables)
     time = table.index.get_level_values("time")
-    table["snow_share"] = scenes["snow_share"].reindex(time).to_numpy()
-    outside = ~scenes["in_season"].reindex(time).to_numpy(dtype=bool)
+    for name in ("snow_share", "in_season", "scenes"):
+        table[name] = scenes[name].reindex(time).to_numpy()
+    outside = ~table["in_season"].to_numpy(dtype=bool)
     table["rejected"] |= outside
     table["reason"] = np.where(outside, OUT_OF_SEASON, table["reason"])
     return table

@@ -1,0 +1,124 @@
+"""Late scenes: who goes back, and to which state."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lesniva import ledger
+from lesniva.cube import SolarDay
+from lesniva.ledger import Seen
+from lesniva.pipeline import replaying
+
+FIRST = np.datetime64("2024-06-01")
+DAYS = [FIRST + 5 * n for n in range(8)]
+"""The last is 35 days after the first."""
+
+
+def days(*scenes: str) -> list[SolarDay]:
+    """Solar days of which each has the scenes named, by one letter each."""
+    listed = zip(DAYS, scenes, strict=False)
+    return [
+        SolarDay(date, tuple(SimpleNamespace(id=f"{date}{name}") for name in names))  # type: ignore[misc]
+        for date, names in listed
+    ]
+
+
+def table(past: list[SolarDay], out_of_season: int | None = None) -> pd.DataFrame:
+    """What a run that has seen these days says of them."""
+    return pd.DataFrame(
+        {
+            "scenes": [replaying.listed(day.ids) for day in past],
+            "in_season": [number != out_of_season for number in range(len(past))],
+        },
+        index=pd.DatetimeIndex([day.date for day in past]).astype("datetime64[ns]"),
+    )
+
+
+def seen(past: list[SolarDay], known: pd.DataFrame) -> Seen:
+    """State of a block that has seen these days."""
+    ids = frozenset(name for day in past for name in day.ids)
+    return Seen(ids, past[-1].date, replaying.to_tell(known))
+
+
+def first_late(past: list[SolarDay], now: list[SolarDay], *, over: Any = None) -> Any:
+    known = table(past)
+    state = seen(past, known)
+    calendar = replaying.calendar(now, {"a": state}, known)
+    return replaying.first_late(now if over is None else over, state, calendar)
+
+
+def test_new_days_alone_are_not_late():
+    assert first_late(days("a", "a"), days("a", "a", "a")) is None
+
+
+def test_a_day_between_known_ones_is_late():
+    past = [day for day in days("a", "a", "a") if day.date != DAYS[1]]
+    assert first_late(past, days("a", "a", "a")) == DAYS[1]
+
+
+def test_a_scene_beside_a_block_makes_the_day_late_for_it_as_the_correction_changes():
+    now = days("a", "ab", "a")
+    assert first_late(days("a", "a", "a"), now, over=days("a", "a", "a")) == DAYS[1]
+
+
+def test_a_scene_that_the_source_no_longer_lists_changes_nothing():
+    assert first_late(days("a", "ab", "a"), days("a", "a", "a")) is None
+
+
+def test_a_scene_more_than_thirty_days_late_is_passed_over():
+    eight = ("a",) * 8
+    assert first_late(days(*eight), days("ab", *eight[1:])) is None
+    assert first_late(days(*eight), days("a", "a", "ab", *eight[3:])) == DAYS[2]
+
+
+def test_a_day_whose_season_has_turned_is_late():
+    past = days("a", "a", "a")
+    state = seen(past, table(past))
+    calendar = replaying.calendar(past, {"a": state}, table(past, out_of_season=1))
+    assert replaying.first_late(past, state, calendar) == DAYS[1]
+
+
+@pytest.fixture
+def book(monkeypatch):
+    """Ledger whose kept runs have seen one, two, … days."""
+    kept: dict[str, Seen] = {}
+    monkeypatch.setattr(
+        ledger, "runs", lambda _: [SimpleNamespace(run_id=name) for name in sorted(kept)]
+    )
+    monkeypatch.setattr(ledger, "seen", lambda _, at: {"a": kept[at]})
+    return kept
+
+
+def states_before(now: list[SolarDay], state: Seen, known: pd.DataFrame) -> Any:
+    place: Any = SimpleNamespace(days_by_block=lambda listed: [(SimpleNamespace(key="a"), listed)])
+    present = {"a": state}
+    calendar = replaying.calendar(now, present, known)
+    return replaying.states_before(ledger.Ledger(None), place, now, present, calendar)  # type: ignore[arg-type]
+
+
+def test_a_block_goes_back_to_the_newest_state_from_before_the_late_day(book):
+    past = days("a", "a", "a", "a")
+    known = table(past)
+    for count in (1, 2, 3, 4):
+        book[f"run{count}"] = seen(past[:count], known[:count])
+    now = days("a", "a", "ab", "a", "a")
+    assert states_before(now, seen(past, known), known)["a"].run_id == "run2"
+    assert states_before(past, seen(past, known), known) == {}
+
+
+def test_a_state_that_lacks_what_was_late_itself_is_not_gone_back_to(book):
+    past = days("a", "ab", "a", "a")
+    before = days("a", "a")
+    book["run1"] = seen(before[:1], table(before[:1]))
+    book["run2"] = seen(before, table(before))
+    now = days("a", "ab", "ab", "a")
+    assert states_before(now, seen(past, table(past)), table(past))["a"].run_id == "run1"
+
+
+def test_without_a_state_from_before_a_block_starts_anew(book):
+    past = days("a", "a")
+    book["run"] = seen(past, table(past))
+    assert states_before(days("ab", "a"), seen(past, table(past)), table(past)) == {"a": None}
