@@ -77,7 +77,9 @@ def test_without_a_geopackage_the_stored_verdicts_count():
 def test_a_word_that_is_no_verdict_is_told_and_does_not_count():
     found = alerts.review(written(a="maybe", b="false"), None, table(a={"col": 1}, b={"col": 9}))
     assert found.verdicts["alert_id"].tolist() == ["b"]
-    assert "'maybe' is none of confirmed, false, other_cause" in found.faults["verdict of alert a"]
+    (english, russian) = found.warnings[0]
+    assert "verdict of alert a is 'maybe', none of confirmed, false, other_cause" in english
+    assert "сигнала a — «maybe»" in russian
 
 
 def test_review_status_and_the_cause_of_the_reviewer_stand_in_the_alerts():

@@ -186,6 +186,27 @@ def test_a_verdict_written_in_the_geopackage_is_honoured_and_survives(archive, w
     assert run(job_file(tmp_path, archive), out).nothing_new
 
 
+def test_a_misspelt_verdict_is_named_once_on_the_page_and_fails_no_run(archive, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    judged = gpd.read_file(out / "alerts.geojson")["alert_id"][0]
+    with closing(sqlite3.connect(out / "lesniva.gpkg")) as edited, edited:
+        edited.execute(
+            "UPDATE verdicts SET verdict = 'flase', comment = 'видел сам' WHERE alert_id = ?",
+            (judged,),
+        )
+    report = run(job_file(tmp_path, archive), out)
+    assert (report.exit_code, report.nothing_new) == (0, False)
+    said = f"verdict of alert {judged} is 'flase'"
+    assert said in (out / "report" / "index.html").read_text()
+    assert said in json.loads((out / "run.json").read_text())["results"]["warnings"][0]
+    form = publish.read_table(out / "lesniva.gpkg", "verdicts").set_index("alert_id")
+    assert form.loc[judged, ["verdict", "comment"]].tolist() == ["flase", "видел сам"]
+    again = run(job_file(tmp_path, archive), out)
+    assert (again.exit_code, again.nothing_new) == (0, True)
+    assert any(said in line for line in again.lines())
+
+
 def test_blocks_leave_no_seam(archive, whole, tmp_path):
     out = tmp_path / "out"
     run(job_file(tmp_path, archive, block=90), out)

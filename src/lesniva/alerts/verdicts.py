@@ -4,6 +4,7 @@ A reviewer fills the table ``verdicts`` of the GeoPackage; the next run reads it
 published. The ground of a false alert is doubted for a year: changes there need more evidence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,10 @@ class Review:
     """Alerts whose verdict is another than in the last run."""
     changed: bool
     """Whether any verdict or cause was added, changed or taken back since the last run."""
-    faults: dict[str, str]
-    """Rows that say nothing: alert → why."""
+    unread: pd.DataFrame
+    """``alert_id`` and `FILLED` of rows whose verdict is none of `VERDICTS`."""
+    warnings: tuple[tuple[str, str], ...]
+    """What cannot be understood, in English and Russian."""
 
 
 def review(
@@ -67,24 +70,22 @@ def review(
     """
     before = _nothing() if stored is None else stored
     if edited is None:
-        return Review(before, (), False, {})
+        return Review(before, (), False, pd.DataFrame(columns=["alert_id", *FILLED]), ())
     rows = edited.reindex(columns=["alert_id", *FILLED])
     rows = rows[rows["verdict"].notna() & (rows["verdict"] != "")]
-    faults = {
-        f"verdict of alert {row.alert_id}": (
-            f"{row.verdict!r} is none of {', '.join(VERDICTS)}; choose one in lesniva.gpkg"
-        )
+    warnings = [
+        _misspelt("verdict", "заключение", row.alert_id, row.verdict, VERDICTS)
         for row in rows.itertuples()
         if row.verdict not in VERDICTS
-    }
-    faults |= {
-        f"cause of alert {row.alert_id}": (
-            f"{row.true_cause!r} is none of {', '.join(CAUSES)}; choose one in lesniva.gpkg"
-        )
+    ]
+    warnings += [
+        _misspelt("true_cause", "причина", row.alert_id, row.true_cause, CAUSES)
         for row in rows.itertuples()
         if isinstance(row.true_cause, str) and row.true_cause not in ("", *CAUSES)
-    }
+    ]
+    unread = rows[~rows["verdict"].isin(VERDICTS)].drop_duplicates("alert_id", keep="last")
     rows = rows[rows["verdict"].isin(VERDICTS)].drop_duplicates("alert_id", keep="last")
+    unread = unread[~unread["alert_id"].isin(rows["alert_id"])]
     outlines = [before.set_index("alert_id").geometry]
     if alerts is not None:
         outlines.append(alerts.set_index("alert_id").geometry)
@@ -99,7 +100,23 @@ def review(
     verdicts["reviewed_on"] = pd.to_datetime(verdicts["reviewed_on"]).astype("datetime64[ns]")
     said, now = _said(before), _said(verdicts)
     new = tuple(name for name in now if said.get(name, ("",))[0] != now[name][0])
-    return Review(verdicts, new, said != now, faults)
+    return Review(verdicts, new, said != now, unread, tuple(warnings))
+
+
+def _misspelt(
+    column: str, column_ru: str, alert_id: Any, value: Any, known: Sequence[str]
+) -> tuple[str, str]:
+    """Say which cell of the table is to be mended, and how."""
+    choice = ", ".join(known)
+    english = (
+        f"verdicts: {column} of alert {alert_id} is {value!r}, none of {choice}; it does not count "
+        "until it is mended in lesniva.gpkg"
+    )
+    russian = (
+        f"verdicts: {column_ru} ({column}) сигнала {alert_id} — «{value}», а возможны {choice}; "
+        "не учитывается, пока не исправлено в lesniva.gpkg"
+    )
+    return english, russian
 
 
 def _said(verdicts: gpd.GeoDataFrame) -> dict[str, tuple[str, str | None]]:
@@ -195,19 +212,26 @@ def reviewed(alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame) -> gpd.GeoDat
     return result
 
 
-def table(alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame) -> pd.DataFrame:
+def table(
+    alerts: gpd.GeoDataFrame, verdicts: gpd.GeoDataFrame, unread: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Table for reviewers: a row for each alert, filled where there is a verdict.
 
     Returns
     -------
     pandas.DataFrame
         ``alert_id``, ``date_max``, ``area_ha``, ``lon``, ``lat``, ``cause`` of open alerts, then
-        `FILLED`; verdicts on alerts that are closed stay in the table.
+        `FILLED`; verdicts on alerts that are closed stay in the table, and so does what could not
+        be read (``Review.unread``), for the reviewer to mend.
     """
     about = alerts[["alert_id", "date_max", "area_ha", "lon", "lat", "cause"]]
     # a column without any text has no type, and would become one of numbers in the file
     texts = dict.fromkeys(set(FILLED) - {"reviewed_on"}, pd.StringDtype(na_value=np.nan))
-    filled = pd.DataFrame(verdicts.drop(columns="geometry")).astype(texts)
+    filled = pd.DataFrame(verdicts.drop(columns="geometry"))
+    if unread is not None and len(unread):
+        when = pd.to_datetime(unread["reviewed_on"]).astype("datetime64[ns]")
+        filled = pd.concat([filled, unread.assign(reviewed_on=when)], ignore_index=True)
+    filled = filled.astype(texts)
     return pd.DataFrame(about).merge(filled, on="alert_id", how="outer", sort=True)
 
 

@@ -26,7 +26,7 @@ def read_review(
     """Read what reviewers wrote into the GeoPackage since the last run."""
     edited = publish.read_table(out / "lesniva.gpkg", "verdicts")
     review = alerts.review(edited, _former(book, "verdicts"), _former(book, "alerts"))
-    report.faults |= review.faults
+    report.warnings += review.warnings
     return replace(review, verdicts=alerts.dated(review.verdicts, today))
 
 

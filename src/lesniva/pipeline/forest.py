@@ -43,7 +43,8 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
         book = ledger.begin(out / STATE, identity=identity_of(job, place, watching))
         advanced = keep_up(report, run_tasks, place, book, watching, days)
         review = read_review(book, report, out, days[-1].date)
-        if not (advanced or review.changed) and _is_published(job, book, out):
+        asked = _asked(job, review)
+        if not (advanced or review.changed) and _is_published(asked, book, out):
             report.nothing_new = True
             return report
         findings = findings_of(report, run_tasks, place, book, as_of)
@@ -66,26 +67,28 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             ),
         )
         with stage(report, "publish"):
-            done = account(report, place, book, days)
+            done = account(report, place, book, watching, days)
             put(Shelf(job, report, place, days), shown, found, over, review, done)
         _put_message(job, report, found)
-        remember(book, report.run_id, found, over, review, _asked(job))
+        remember(book, report.run_id, found, over, review, asked)
     return report
 
 
-def _is_published(job: ForestPipeline, book: ledger.Ledger, out: Path) -> bool:
+def _is_published(asked: str, book: ledger.Ledger, out: Path) -> bool:
     record = ledger.last_run(book)
     return (
         record is not None
-        and record["settings"] == _asked(job)
+        and record["settings"] == asked
         and ledger.is_whole(book)
         and not publish.verify(out)
     )
 
 
-def _asked(job: ForestPipeline) -> str:
-    """Fingerprint of the pipeline file and of the layers that alerts are told by."""
-    return tasks.digest(settings(job), [sha256(path) for path in layer_files(job)])
+def _asked(job: ForestPipeline, review: alerts.Review) -> str:
+    """Fingerprint of what is to be told: by which settings and layers, with which warnings."""
+    return tasks.digest(
+        settings(job), [sha256(path) for path in layer_files(job)], *review.warnings
+    )
 
 
 def _put_message(job: ForestPipeline, report: Report, found: alerts.Identified) -> None:

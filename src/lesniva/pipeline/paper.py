@@ -46,6 +46,7 @@ def about(shelf: Shelf, language: publish.Language) -> publish.About:
             for scene in day.scenes
         ],
         faults=report.faults,
+        warnings=report.warnings,
         language=language,
     )
 

@@ -49,6 +49,8 @@ class Report:
     """The same for people."""
     faults: dict[str, str] = field(default_factory=dict)
     """Blocks and scenes that failed, each with its reason."""
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """What people should know although the run did its work, in English and Russian."""
     not_told: dict[str, str] = field(default_factory=dict)
     """Messages that could not be delivered, each with its reason; tried again by the next run."""
     red: dict[str, cube.RedLook] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Report:
             "stages_s": {stage: round(seconds, 3) for stage, seconds in self.stages.items()},
             "results": self.results,
             "faults": self.faults,
+            "warnings": [english for english, _ in self.warnings],
             "not_told": self.not_told,
             "synthetic": self.synthetic,
         }
@@ -87,11 +90,15 @@ class Report:
     def lines(self) -> list[str]:
         """Say in plain words what was done."""
         if self.nothing_new:
-            return [f"{self.job}: nothing new; {os.path.relpath(self.folder)} is up to date"]
+            return [
+                f"{self.job}: nothing new; {os.path.relpath(self.folder)} is up to date",
+                *(f"  warning: {english}" for english, _ in self.warnings),
+            ]
         took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.stages.items())
         return [
             f"{self.job}:",
             *(f"  {line}" for line in self.words),
+            *(f"  warning: {english}" for english, _ in self.warnings),
             *(f"  not done: {what}: {why}" for what, why in self.faults.items()),
             f"  time: {took}",
             f"  results in {os.path.relpath(self.folder)}",

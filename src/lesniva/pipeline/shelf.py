@@ -340,9 +340,10 @@ def _warn(shelf: Shelf) -> None:
         if scene.id in report.red and "red" in scene.offsets
         if (doubt := cube.suspicious(scene.offsets["red"], report.red[scene.id])) is not None
     }
-    report.results["warnings"] = [f"{name}: {doubt}" for name, doubt in doubts.items()]
+    doubtful = [f"{name}: {doubt}" for name, doubt in doubts.items()]
+    report.results["warnings"] = [english for english, _ in report.warnings] + doubtful
     if doubts:
         report.words.append(
             f"warning: {len(doubts)} scenes may have wrong reflectance (all in run.json), "
-            f"the first is {report.results['warnings'][0]}"
+            f"the first is {doubtful[0]}"
         )

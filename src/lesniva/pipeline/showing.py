@@ -11,7 +11,7 @@ import pandas as pd
 from lesniva import alerts, aoi, cube, execution, indices, ledger, publish, tasks
 from lesniva.config import ForestPipeline, Pipeline
 from lesniva.conventions import Coverage
-from lesniva.pipeline import completeness
+from lesniva.pipeline import completeness, regional
 from lesniva.pipeline.composite import put_composite
 from lesniva.pipeline.monitoring import CORRECTIONS, FOREST_RASTERS, of_grid
 from lesniva.pipeline.paper import REPORT, about, rasters
@@ -68,15 +68,25 @@ def cover(
 
 
 def account(
-    report: Report, place: Place, book: ledger.Ledger, days: Sequence[cube.SolarDay]
+    report: Report,
+    place: Place,
+    book: ledger.Ledger,
+    watching: tasks.Watching,
+    days: Sequence[cube.SolarDay],
 ) -> dict[str, pd.DataFrame]:
-    """Tables of what was expected, obtained and rejected; their sums go into the report."""
+    """Tables of what was expected, obtained, rejected, and departed everywhere.
+
+    Their sums go into the report.
+    """
+    corrections = pd.read_parquet(book.folder / CORRECTIONS)
     done = completeness.tables(
-        list(place.days_by_block(days)),
-        ledger.seen(book),
-        pd.read_parquet(book.folder / CORRECTIONS),
-        report.faults,
+        list(place.days_by_block(days)), ledger.seen(book), corrections, report.faults
     )
+    departed = regional.anomalies(corrections, watching.history_end)
+    report.results["regional_anomalies"] = len(departed)
+    words = regional.in_words(departed, days[-1].date)
+    if words is not None:
+        report.warnings.append(words)
     scenes = done["completeness"]
     lost = scenes["blocks_obtained"] < scenes["blocks_expected"]
     report.results |= {
@@ -94,7 +104,7 @@ def account(
             f"{late} scenes came over {tasks.LATE.astype(int)} days after younger ones and are "
             "passed over; completeness.csv names them"
         )
-    return done
+    return {**done, "regional_anomalies": departed}
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ def put(
             "alert_history": publish.alerts_style(by="cause"),
             "verdicts": publish.verdicts_style(),
         },
-        forms={"verdicts": alerts.review_table(table, review.verdicts)},
+        forms={"verdicts": alerts.review_table(table, review.verdicts, review.unread)},
     )
     publish.forest_map(
         shelf.report.folder / "forest.png",

@@ -33,6 +33,8 @@ class About:
     """``id``, ``date`` and ``baseline`` of each."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """What was not done, each with its reason."""
+    warnings: Sequence[tuple[str, str]] = ()
+    """What people should know although the run did its work, in English and Russian."""
     language: Language = "ru"
     """The page opens in this one."""
 
@@ -51,6 +53,7 @@ def told(about: About) -> dict[str, Any]:
             "stages": dict(about.stages),
             "scenes": [[each["date"], each["id"], each["baseline"]] for each in about.scenes],
             "faults": dict(about.faults),
+            "warnings": [{"en": english, "ru": russian} for english, russian in about.warnings],
             "versions": versions(),
         }
     )

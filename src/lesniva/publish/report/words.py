@@ -233,6 +233,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "unit_index": ("index units", "ед. индекса"),
     "version": ("Version", "Версия"),
     "versions": ("Versions", "Версии"),
+    "warnings": ("Worth knowing", "На что обратить внимание"),
     "library": ("Library", "Библиотека"),
     "watched": ("of the forest is watched", "леса под наблюдением"),
     "week": ("Week", "Неделя"),

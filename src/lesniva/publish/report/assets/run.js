@@ -36,6 +36,14 @@ function aboutRun() {
       fact("territory", run.area[language]),
     ),
     el("p", { class: "credit" }, run.synthetic ? word("synthetic") : run.credit),
+    run.warnings.length
+      ? el(
+          "div",
+          { class: "notice" },
+          el("h3", {}, word("warnings")),
+          el("ul", {}, run.warnings.map((each) => el("li", {}, each[language]))),
+        )
+      : null,
     faults.length
       ? el(
           "div",
