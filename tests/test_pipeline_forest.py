@@ -12,11 +12,11 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-import xarray as xr
 from geopandas.testing import assert_geodataframe_equal
 from rio_cogeo.cogeo import cog_validate
 
-from lesniva import config, demo, ledger, pipeline, publish, synthetic
+import small
+from lesniva import config, demo, pipeline, publish, synthetic
 from lesniva.conventions import SYNTHETIC_NOTICE
 from lesniva.errors import InputError, LockedError, SourceError
 from lesniva.execution import SYNCHRONOUS
@@ -228,45 +228,13 @@ def test_dask_workers_give_the_same_as_one_process(archive, whole, tmp_path):
     assert_same(out, whole)
 
 
-def test_late_scene_is_replayed_and_the_state_is_bit_for_bit_that_of_one_run(
-    archive, whole, tmp_path
-):
-    late = min(path.name for path in (archive / "scenes").iterdir() if "_202208" in path.name)
-    partial = tmp_path / "archive"
-    shutil.copytree(archive, partial)
-    catalog = json.loads((partial / "catalog.json").read_text())
-    whole_catalog = json.dumps(catalog)
-    catalog["links"] = [link for link in catalog["links"] if late not in link["href"]]
-    (partial / "catalog.json").write_text(json.dumps(catalog))
-    out = tmp_path / "out"
-    run(job_file(tmp_path, partial, end="2022-07-31"), out)
-    run(job_file(tmp_path, partial, end="2022-09-05"), out)
-    (partial / "catalog.json").write_text(whole_catalog)
-    report = run(job_file(tmp_path, partial), out)
-    assert report.results["blocks_replayed"] > 0
-    assert report.results["blocks_anew"] == 0
-    assert_same(out, whole, history=False)
-    books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
-    mine, theirs = (ledger.seen(book) for book in books)
-    assert mine == theirs
-    for key in theirs:
-        xr.testing.assert_identical(*(ledger.read_block(book, key) for book in books))
-
-
-def test_scenes_without_red_are_shown_by_the_index_that_is_watched(archive, whole, tmp_path):
-    few = tmp_path / "archive"
-    shutil.copytree(archive, few)
-    for path in few.glob("scenes/*/*.json"):
-        item = json.loads(path.read_text())
-        del item["assets"]["red"]
-        path.write_text(json.dumps(item))
-    out = tmp_path / "out"
-    report = run(job_file(tmp_path, few), out)
+def test_scenes_without_red_are_shown_by_the_index_that_is_watched(tmp_path):
+    catalog = small.write_archive(tmp_path / "archive", bands=("nir", "nir08", "swir22"))
+    cover = catalog.parent / "forest_cover.tif"
+    report = run(small.write_job(tmp_path, catalog, cover=cover), tmp_path / "out")
     assert report.exit_code == 0
-    mine, theirs = rasters(out), rasters(whole)
-    assert mine.keys() ^ theirs.keys() == {"nbr.tif", "ndvi.tif"}
-    np.testing.assert_array_equal(mine["status.tif"], theirs["status.tif"])
-    assert publish.verify(out) == []
+    assert {"nbr.tif", "ndvi.tif"} & rasters(tmp_path / "out").keys() == {"nbr.tif"}
+    assert publish.verify(tmp_path / "out") == []
 
 
 def test_an_unreadable_scene_is_named_and_the_rest_goes_on(archive, tmp_path):

@@ -1,16 +1,22 @@
-"""Late scenes: who goes back, and to which state."""
+"""Late scenes: who goes back, to which state, and that the end is that of one run."""
 
+import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+import xarray as xr
 
-from lesniva import ledger
+import small
+from lesniva import config, execution, ledger, pipeline
 from lesniva.cube import SolarDay
 from lesniva.ledger import Seen
-from lesniva.pipeline import replaying
+from lesniva.pipeline import completeness, replaying
 
 FIRST = np.datetime64("2024-06-01")
 DAYS = [FIRST + 5 * n for n in range(8)]
@@ -122,3 +128,82 @@ def test_without_a_state_from_before_a_block_starts_anew(book):
     past = days("a", "a")
     book["run"] = seen(past, table(past))
     assert states_before(days("ab", "a"), seen(past, table(past)), table(past)) == {"a": None}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    return small.write_archive(tmp_path_factory.mktemp("small") / "archive")
+
+
+def run(folder: Path, catalog: Path, out: Path, *, end: str = "2022-12-31") -> pipeline.Report:
+    file = small.write_job(folder, catalog, cover=catalog.parent / "forest_cover.tif", end=end)
+    return pipeline.run(config.read(file), out, scheduler=execution.SYNCHRONOUS)
+
+
+@pytest.fixture(scope="module")
+def whole(catalog, tmp_path_factory):
+    """One run over everything."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, catalog, folder / "out")
+    return folder / "out"
+
+
+def withhold(catalog: Path, folder: Path, month: str) -> tuple[Path, str]:
+    """Copy an archive whose catalog lacks the first scene of a month; give the whole catalog."""
+    shutil.copytree(catalog.parent, folder)
+    listed = json.loads(catalog.read_text())
+    late = min(link["href"] for link in listed["links"] if f"_{month}" in link["href"])
+    listed["links"] = [link for link in listed["links"] if link["href"] != late]
+    (folder / catalog.name).write_text(json.dumps(listed))
+    return folder / catalog.name, catalog.read_text()
+
+
+def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
+    catalog, whole, tmp_path
+):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
+    out = tmp_path / "out"
+    run(tmp_path, partial, out, end="2022-07-31")
+    run(tmp_path, partial, out, end="2022-08-31")
+    partial.write_text(all_of_it)
+    report = run(tmp_path, partial, out)
+    assert report.results["blocks_replayed"] == 4
+    assert report.results["blocks_anew"] == 0
+    books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
+    mine, theirs = (ledger.seen(book) for book in books)
+    assert mine == theirs
+    for key in theirs:
+        xr.testing.assert_identical(*(ledger.read_block(book, key) for book in books))
+    for name in ("corrections.parquet", "seasons.parquet"):
+        pd.testing.assert_frame_equal(
+            *(pd.read_parquet(book.folder / name) for book in books), check_freq=False
+        )
+    for path in (whole / "rasters").glob("*.tif"):
+        with rasterio.open(path) as one, rasterio.open(out / "rasters" / path.name) as other:
+            np.testing.assert_array_equal(one.read(), other.read(), err_msg=path.name)
+    assert run(tmp_path, partial, out).nothing_new
+
+
+def test_a_late_scene_without_an_earlier_run_sends_its_blocks_to_their_history(
+    catalog, whole, tmp_path
+):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
+    out = tmp_path / "out"
+    run(tmp_path, partial, out, end="2022-08-31")
+    partial.write_text(all_of_it)
+    assert run(tmp_path, partial, out).results["blocks_anew"] == 4
+    books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
+    for key in ledger.seen(books[1]):
+        xr.testing.assert_identical(*(ledger.read_block(book, key) for book in books))
+
+
+def test_a_scene_that_comes_too_late_is_passed_over_and_named(catalog, tmp_path):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202206")
+    out = tmp_path / "out"
+    run(tmp_path, partial, out, end="2022-08-31")
+    partial.write_text(all_of_it)
+    report = run(tmp_path, partial, out)
+    assert report.results["scenes_too_late"] == 1
+    assert any("1 scenes came over 30 days after younger ones" in line for line in report.lines())
+    table = pd.read_csv(out / "completeness.csv")
+    assert (table["reason"] == completeness.TOO_LATE).sum() == 1
