@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from lesniva.change import borrow, cell_medians, events, fit, start, update
+from lesniva.change import (
+    MOST_OWN,
+    alike,
+    borrow,
+    cell_medians,
+    events,
+    fit,
+    start,
+    update,
+)
 from lesniva.conventions import NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -86,3 +95,38 @@ def test_cells_that_were_cut_are_told(block):
     table = cell_medians(model, strata, cells)
     with pytest.raises(InputError, match="cell 7, stratum 0 has two median models"):
         borrow(model, strata, cells, pd.concat([table, table]))
+
+
+def few_seen(block, value):
+    """Stack of a block in which pixel (2, 3) has two observations of a value, and (12, 9) none."""
+    stack = np.full((90, 16, 12), NODATA_INT16, dtype=np.int16)
+    stack[:2, 2, 3] = value
+    return xr.DataArray(stack, dims=("time", "y", "x"))
+
+
+@pytest.mark.parametrize(("value", "stratum"), [(6_050, 0), (6_900, 1)])
+def test_few_observations_tell_which_forest_a_pixel_is_like(block, value, stratum):
+    model, strata, cells = block
+    medians = cell_medians(model, strata, cells)
+    found = alike(model, few_seen(block, value), DATES, cells, medians)
+    assert found[2, 3] == stratum
+    lent = borrow(model, found, cells, medians)
+    assert lent["coefficients"][0, 2, 3] == pytest.approx(0.6 + 0.1 * stratum, abs=0.02)
+
+
+def test_a_pixel_never_seen_is_taken_for_the_commonest_forest_of_its_cell(block):
+    model, strata, cells = block
+    uneven = strata.copy()
+    uneven[8:, 3:] = 1
+    medians = cell_medians(model, uneven, cells)
+    few = medians.drop(index=(9, 1))
+    for table, stratum in ((medians, 1), (few, 0)):
+        assert alike(model, few_seen(block, 6_000), DATES, cells, table)[12, 9] == stratum
+
+
+def test_own_observations_of_a_single_year_do_not_hide_that_a_model_is_borrowed(block):
+    model, strata, cells = block
+    one_year = model.copy(deep=True)
+    one_year["n_history"].values[2, 3] = 20
+    lent = borrow(one_year, strata, cells, cell_medians(model, strata, cells))
+    assert lent["n_history"][2, 3] == MOST_OWN

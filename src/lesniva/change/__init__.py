@@ -20,7 +20,7 @@ Pure functions on arrays: nothing is read or written here. The kernels release t
 give each thread or process blocks of its own.
 """
 
-from lesniva.change.borrow import borrow, cell_medians
+from lesniva.change.borrow import MOST_OWN, alike, borrow, cell_medians
 from lesniva.change.classical import bfast_regressors, monitor, reverse_cusum
 from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
@@ -43,9 +43,11 @@ from lesniva.change.winter import snow_counts, snow_offset
 __all__ = [
     "AMPLITUDE_EDGES",
     "DETECTORS",
+    "MOST_OWN",
     "PROFILES",
     "ClassicalOptions",
     "Options",
+    "alike",
     "amplitude_counts",
     "amplitude_quantiles",
     "amplitude_strata",

@@ -153,12 +153,13 @@ def _learn_history(
             "weeks around it: start the period earlier, or give monitor.season"
         )
     surveys = {
-        key: {"history": path, "scenes": scenes, "watching": watching}
+        key: {"block": work[key]["block"], "history": path, "scenes": scenes, "watching": watching}
         for key, path in stacks.items()
     }
     counted = run_cached(report, run_tasks, tasks.survey_history, surveys, "survey", ".npz")
     with stage(report, "fit"):
         shifts = _correct(book, counted.values(), scenes, watching, calendar, gate=False)
+        lent = _lend(book, place, counted)
         told = replaying.to_tell(pd.read_parquet(scenes)) if counted else {}
         fits = {
             key: {
@@ -168,6 +169,7 @@ def _learn_history(
                 "survey": path,
                 "scenes": scenes,
                 "corrections": shifts,
+                "lent": lent[key.partition("/")[0]],
                 "watching": watching,
                 "told": told,
             }
@@ -175,6 +177,24 @@ def _learn_history(
         }
         note(report, run_tasks(tasks.fit_history, fits, title="Fit history"))
     return len(work)
+
+
+def _lend(book: ledger.Ledger, place: Place, surveys: Mapping[str, Path]) -> dict[str, Path]:
+    """Put together what blocks can lend pixels with too few observations: a file a grid."""
+    lent = {}
+    for grid in place.grids:
+        mine = [
+            surveys[block.key]
+            for block in place.blocks
+            if block.grid_id == grid.id and block.key in surveys
+        ]
+        if mine:
+            name = f"lenders-{grid.id}.parquet"
+            lent[grid.id] = book.folder / name
+            table = tasks.lenders(mine, _known(book, name))
+            with whole_file(lent[grid.id]) as temporary:
+                table.to_parquet(temporary)
+    return lent
 
 
 def _watch(

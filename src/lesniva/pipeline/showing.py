@@ -8,9 +8,9 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from lesniva import alerts, aoi, cube, execution, indices, ledger, publish, tasks
+from lesniva import alerts, aoi, change, cube, execution, indices, ledger, publish, tasks
 from lesniva.config import ForestPipeline, Pipeline
-from lesniva.conventions import Coverage
+from lesniva.conventions import Coverage, Status
 from lesniva.pipeline import completeness, regional
 from lesniva.pipeline.composite import put_composite
 from lesniva.pipeline.monitoring import CORRECTIONS, FOREST_RASTERS, of_grid
@@ -162,6 +162,7 @@ def put(
         credit=shelf.credit,
     )
     _report(shelf, table, shown.close_ups)
+    _count_borrowed(shelf.report, shown)
     _sum_up(shelf.report, table, found.events)
     close(shelf)
 
@@ -184,6 +185,22 @@ def _put_rasters(shelf: Shelf, grid: aoi.Grid, shown: Shown) -> None:
         )
         put_raster(shelf, grid, name, publish.LAYERS[name], blocks)
     put_composite(shelf, grid, shown.ground, shown.picture)
+
+
+def _count_borrowed(report: Report, shown: Shown) -> None:
+    """Add how much of the forest is watched by a model of its neighbours to the report."""
+    borrowed = watched = 0
+    for path in shown.findings.values():
+        with np.load(path) as saved:
+            has_model = saved["status"] < Status.NOT_FOREST
+            watched += int(has_model.sum())
+            borrowed += int((has_model & (saved["n_obs"] <= change.MOST_OWN)).sum())
+    report.results["borrowed_share"] = round(borrowed / max(watched, 1), 4)
+    if borrowed:
+        report.words.append(
+            f"{100 * borrowed / watched:.1f} % of the watched forest has too few observations and "
+            "a model borrowed from the forest around"
+        )
 
 
 def _sum_up(report: Report, table: gpd.GeoDataFrame, events: pd.DataFrame) -> None:

@@ -5,8 +5,9 @@ returns a few numbers. `pipeline` says in which order tasks run.
 
 observing
     Scenes become observations: what every task begins with.
-forest, scenes
-    The monitor of one block, and what the scenes of all blocks together say of each scene.
+forest, scenes, lending
+    The monitor of one block, what the scenes of all blocks together say of each scene, and the
+    models that neighbours lend.
 findings, closeups
     What is told of one block, and of the few alerts that the report shows closely.
 farmland, composites
@@ -28,6 +29,7 @@ from lesniva.tasks.forest import (
     survey_history,
     update_monitor,
 )
+from lesniva.tasks.lending import lenders
 from lesniva.tasks.observing import HALO, BlockReport, Observing, observe, usable
 from lesniva.tasks.scenes import corrections, seasons, usual_spread
 
@@ -46,6 +48,7 @@ __all__ = [
     "digest",
     "findings_block",
     "fit_history",
+    "lenders",
     "observe",
     "read_history",
     "read_new",

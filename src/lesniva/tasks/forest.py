@@ -13,6 +13,7 @@ import xarray as xr
 from lesniva import aoi, change, composites, cube, indices, ledger, masks
 from lesniva.conventions import NODATA_INT16, Status
 from lesniva.storage import whole_file
+from lesniva.tasks.lending import borrowed, lendable
 from lesniva.tasks.observing import HALO, INSIDE, BlockReport, Observations, Observing, observe
 from lesniva.tasks.scenes import COUNTS, read_corrections
 
@@ -83,7 +84,9 @@ def read_history(
     return observed.report(history=saved)
 
 
-def survey_history(*, history: Path, scenes: Path, watching: Watching, out: Path) -> BlockReport:
+def survey_history(
+    *, block: aoi.Block, history: Path, scenes: Path, watching: Watching, out: Path
+) -> BlockReport:
     """Fit the history of a block once, and count how each scene of the season departs from that.
 
     Parameters
@@ -93,8 +96,8 @@ def survey_history(*, history: Path, scenes: Path, watching: Watching, out: Path
     scenes
         Table of `seasons`.
     out
-        ``.npz`` file with the counts for `corrections`, and the strata for `fit_history`; not
-        written for a block without a scene in the season.
+        ``.npz`` file with the counts for `corrections`, the median models for `lenders`, and the
+        strata for `fit_history`; not written for a block without a scene in the season.
     """
     observed = _read_observed(history, scenes)
     if not len(observed.dates):
@@ -102,8 +105,9 @@ def survey_history(*, history: Path, scenes: Path, watching: Watching, out: Path
     model, witness = _models(observed.stack, observed.witness, observed.dates)
     strata = change.amplitude_strata(change.seasonal_amplitude(model))
     counts = _count_all(observed, model, witness, strata, watching)
+    lent = lendable(model, strata, block.padded(HALO))
     with whole_file(out) as temporary:
-        np.savez(temporary, dates=observed.dates, strata=strata.values, **counts)  # type: ignore[arg-type]
+        np.savez(temporary, dates=observed.dates, strata=strata.values, **counts, **lent)  # type: ignore[arg-type]
     return BlockReport(paths={"survey": out})
 
 
@@ -115,6 +119,7 @@ def fit_history(
     survey: Path,
     scenes: Path,
     corrections: Path,
+    lent: Path,
     watching: Watching,
     told: Mapping[np.datetime64, ledger.Told],
 ) -> BlockReport:
@@ -122,6 +127,8 @@ def fit_history(
 
     Parameters
     ----------
+    lent
+        File of `lenders`.
     told
         What blocks are told of each day; that of the newest is kept with the state.
     """
@@ -140,6 +147,8 @@ def fit_history(
         of_witness = shifts.assign(offset=shifts["witness_offset"])
         other = change.corrected(_labelled(other), strata, of_witness).values
     model, witness = _models(stack.values, other, observed.dates)
+    model["status"] = model["status"].where(watched, np.uint8(Status.NOT_FOREST))
+    model = borrowed(model, stack.values, observed.dates, block.padded(HALO), lent)
     status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
     status[~covered] = Status.NO_DATA
     model["status"] = model["status"].copy(data=status)
