@@ -117,6 +117,19 @@ def test_what_each_block_has_seen_is_kept_with_its_state(book):
     assert ledger.seen(book) == {BLOCKS[0]: seen(2), BLOCKS[1]: seen(0), BLOCKS[2]: seen(0)}
 
 
+def test_what_a_block_was_told_of_its_days_comes_back_also_from_an_earlier_run(tmp_path):
+    book = ledger.begin(tmp_path, identity=IDENTITY)
+    told = {np.datetime64("2024-06-01"): ledger.Told(frozenset({"a", "b"}), False)}
+    first = ledger.Seen(frozenset({"a"}), np.datetime64("2024-06-01"), told)
+    ledger.write_block(book, "g/0_9", state(1), seen=first)
+    ledger.finish(book, run_id="first", record={})
+    second = ledger.Seen(frozenset({"a", "c"}), np.datetime64("2024-06-06"))
+    ledger.write_block(book, "g/0_9", state(2), seen=second)
+    assert ledger.seen(book)["g/0_9"] == second
+    assert ledger.seen(book, at="first")["g/0_9"] == first
+    assert ledger.read_block(book, "g/0_9", at="first").attrs["last_day"] == 1
+
+
 def test_new_ledger_has_seen_nothing_and_has_no_last_run(tmp_path):
     book = ledger.begin(tmp_path / "deep" / "state", identity=IDENTITY)
     assert ledger.seen(book) == {}

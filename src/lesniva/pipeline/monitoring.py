@@ -29,6 +29,9 @@ FOREST_RASTERS = {
 }
 """Published layer → array of `tasks.findings_block`."""
 
+MEMORY = 2
+"""Version of what a job remembers beside the states of its blocks; another one is refused."""
+
 SEASONS = "seasons.parquet"
 """Which scenes lie in the season, inside the job's own memory."""
 
@@ -58,6 +61,7 @@ def watching_of(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]
 def identity_of(job: ForestPipeline, place: Place, watching: tasks.Watching) -> dict[str, Any]:
     """List what the state of a monitor depends on."""
     return {
+        "memory": MEMORY,
         "area": tasks.digest(shapely.to_wkb(place.area.outline, hex=True)),
         "grid": job.grid.model_dump(mode="json"),
         "index": watching.how.index,
