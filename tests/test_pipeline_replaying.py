@@ -13,7 +13,7 @@ import rasterio
 import xarray as xr
 
 import small
-from lesniva import config, execution, ledger, pipeline
+from lesniva import config, execution, ledger, pipeline, tasks
 from lesniva.cube import SolarDay
 from lesniva.ledger import Seen
 from lesniva.pipeline import completeness, replaying
@@ -85,6 +85,18 @@ def test_a_day_whose_season_has_turned_is_late():
     state = seen(past, table(past))
     calendar = replaying.calendar(past, {"a": state}, table(past, out_of_season=1))
     assert replaying.first_late(past, state, calendar) == DAYS[1]
+
+
+def test_a_day_whose_season_turns_keeps_what_the_gate_said_of_it():
+    scenes = table(days("a", "a"), out_of_season=1).assign(snow_share=0.0)
+    index = pd.MultiIndex.from_product([scenes.index, [0, 1]], names=["time", "stratum"])
+    counted = pd.DataFrame({"gate_reason": ["", "", "haze", "haze"], "offset": 0.01}, index=index)
+    outside = tasks.within_season(counted, scenes)
+    assert outside["rejected"].tolist() == [False, False, True, True]
+    assert outside["reason"].iloc[-1].startswith("out of season")
+    turned = tasks.within_season(outside, table(days("a", "a"), 0).assign(snow_share=0.0))
+    assert turned["rejected"].tolist() == [True] * 4
+    assert turned["reason"].tolist()[2:] == ["haze", "haze"]
 
 
 @pytest.fixture

@@ -299,8 +299,9 @@ def _correct(
 ) -> Path:
     """Add the corrections of new scenes to those of earlier ones.
 
-    Those stay as they are, but for open days that have got more scenes or another season since: all
-    blocks of such a day go over it again (`replaying`), so that their counts are all there.
+    Those stay as they are, but for open days that have got more scenes since: all blocks of such
+    a day go over it again (`replaying`), so that their counts are all there. The season of an open
+    day may turn as well, and that needs no counts.
     """
     path = book.folder / CORRECTIONS
     if not counts:
@@ -311,11 +312,11 @@ def _correct(
     table = tasks.corrections(counts, seasons, how=watching.how, gate=gate, usual_spread=spread)
     if before is not None:
         time = before.index.get_level_values("time")
-        basis = seasons.loc[time, ["scenes", "in_season"]].to_numpy()
-        stale = (before[["scenes", "in_season"]].to_numpy() != basis).any(axis=1)
+        stale = before["scenes"].to_numpy() != seasons["scenes"].reindex(time).to_numpy()
         stale &= time > pd.Timestamp(calendar.since)
         before = before[~(stale & before.index.isin(table.index))]
         table = pd.concat([before, table.loc[table.index.difference(before.index)]]).sort_index()
+        table = tasks.within_season(table, seasons)
     with whole_file(path) as temporary:
         table.to_parquet(temporary)
     return path

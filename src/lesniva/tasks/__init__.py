@@ -31,7 +31,7 @@ from lesniva.tasks.forest import (
 )
 from lesniva.tasks.lending import lenders
 from lesniva.tasks.observing import HALO, BlockReport, Observing, observe, usable
-from lesniva.tasks.scenes import corrections, seasons, usual_spread
+from lesniva.tasks.scenes import corrections, seasons, usual_spread, within_season
 
 __all__ = [
     "HALO",
@@ -60,4 +60,5 @@ __all__ = [
     "update_monitor",
     "usable",
     "usual_spread",
+    "within_season",
 ]

@@ -26,8 +26,8 @@ OF_SCENE = (
     "median_z",
     "anomalous_share",
     "snow_share",
-    "in_season",
     "scenes",
+    "gate_reason",
 )
 """Columns of the corrections that are the same for all strata of a scene."""
 
@@ -128,7 +128,7 @@ def corrections(
     paths
         What `survey_history` or `read_new` wrote, a file a block; a scene counts where it reaches.
     scenes
-        Table of `seasons`; a scene out of season is passed over.
+        Table of `seasons`.
     how
         Index and witness.
     gate
@@ -140,8 +140,8 @@ def corrections(
     -------
     pandas.DataFrame
         Index ``(time, stratum)``, columns as the variables of `change.correction`, with
-        ``witness_offset`` and ``witness_noise``, and what `seasons` says of the scene:
-        ``snow_share``, ``in_season``, ``scenes``.
+        ``witness_offset`` and ``witness_noise``, the ``scenes`` that were counted, and
+        ``gate_reason``, why the scene would be passed over in any season; then as `within_season`.
     """
     total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
     names = [f"{prefix}count_{name}" for prefix in ("", "witness_") for name in COUNTS]
@@ -169,12 +169,32 @@ def corrections(
         return pd.DataFrame()
     table = pd.concat(tables)
     time = table.index.get_level_values("time")
-    for name in ("snow_share", "in_season", "scenes"):
-        table[name] = scenes[name].reindex(time).to_numpy()
-    outside = ~table["in_season"].to_numpy(dtype=bool)
-    table["rejected"] |= outside
-    table["reason"] = np.where(outside, OUT_OF_SEASON, table["reason"])
-    return table
+    table["scenes"] = scenes["scenes"].reindex(time).to_numpy()
+    return within_season(table.rename(columns={"reason": "gate_reason"}), scenes)
+
+
+def within_season(table: pd.DataFrame, scenes: pd.DataFrame) -> pd.DataFrame:
+    """Pass over the scenes that lie out of season.
+
+    Parameters
+    ----------
+    table
+        Of `corrections`.
+    scenes
+        Table of `seasons`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``snow_share`` of the open land, ``rejected`` and ``reason``.
+    """
+    result = table.copy()
+    of_time = scenes.reindex(table.index.get_level_values("time"))
+    outside = ~of_time["in_season"].to_numpy(dtype=bool)
+    result["snow_share"] = of_time["snow_share"].to_numpy()
+    result["rejected"] = outside | (table["gate_reason"] != "").to_numpy()
+    result["reason"] = np.where(outside, OUT_OF_SEASON, table["gate_reason"])
+    return result
 
 
 def usual_spread(table: pd.DataFrame, history_end: np.datetime64) -> npt.NDArray[np.float64]:
