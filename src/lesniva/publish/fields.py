@@ -212,6 +212,12 @@ TITLES: dict[str, tuple[str, str]] = {
     "share": ("share of the field, 0-1", "доля поля, 0–1"),
     "zone": ("productivity zone, 1 the lowest", "зона продуктивности, 1 — низшая"),
     "zone_id": ("zone id", "код зоны"),
+    "amplitude_from": ("seasonal amplitude from", "сезонная амплитуда от"),
+    "amplitude_to": ("seasonal amplitude to", "сезонная амплитуда до"),
+    "departure": ("median departure, index", "медианное отклонение, индекс"),
+    "stratum": ("stratum of the forest", "группа леса"),
+    "taken_off": ("taken off by the scene correction, index", "снято поправкой снимка, индекс"),
+    "usual_spread": ("usual spread, index", "обычный разброс, индекс"),
 }
 """Column → English and Russian title."""
 
