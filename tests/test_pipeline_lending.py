@@ -12,8 +12,8 @@ from lesniva import change, config, execution, pipeline, tasks
 from lesniva.conventions import Scl, Status
 from lesniva.tasks import lending
 
-SPARSE = (slice(40, 52), slice(58, 70))
-"""Rows and columns of the archive that clouds hide in nearly all of the history."""
+SPARSE = (slice(16, 30), slice(26, 40))
+"""Rows and columns of 20 m pixels that clouds hide in nearly all of the history."""
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,10 @@ def hidden(tmp_path_factory):
         path for path in catalog.parent.glob("scenes/*/scl.tif") if "_2022" not in str(path)
     )
     for path in history[3:]:
-        with rasterio.open(path, "r+") as file:
-            classes = file.read(1)
-            step = file.width / 128
-            rows, cols = (slice(int(s.start * step), int(s.stop * step)) for s in SPARSE)
-            classes[rows, cols] = Scl.CLOUD_HIGH
+        with rasterio.open(path) as file:
+            profile, classes = file.profile, file.read(1)
+        classes[SPARSE] = Scl.CLOUD_HIGH
+        with rasterio.open(path, "w", **profile) as file:
             file.write(classes, 1)
     file = small.write_job(folder, catalog, cover=catalog.parent / "forest_cover.tif")
     report = pipeline.run(config.read(file), folder / "out", scheduler=execution.SYNCHRONOUS)
@@ -43,7 +42,7 @@ def test_what_is_hardly_seen_is_watched_with_a_borrowed_model_and_says_so(hidden
         with rasterio.open(out / "rasters" / f"{name}.tif") as file:
             layers[name] = file.read(1)
     few = layers["n_obs"] <= change.MOST_OWN
-    assert few.sum() >= 50
+    assert few.sum() >= 30
     assert (layers["status"][few] < Status.NOT_FOREST).all()
     assert not np.isin(layers["status"], (Status.TOO_FEW_OBSERVATIONS, Status.NEVER_CLEAR)).any()
     assert report.results["borrowed_share"] > 0
