@@ -1,13 +1,53 @@
-"""What blocks lend to pixels with too few observations does not depend on how they are cut."""
+"""Pixels with too few observations are watched by the model of the forest around them."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from lesniva import tasks
+import small
+from lesniva import change, config, execution, pipeline, tasks
+from lesniva.conventions import Scl, Status
 from lesniva.tasks import lending
+
+SPARSE = (slice(16, 30), slice(26, 40))
+"""Rows and columns of 20 m pixels that clouds hide in nearly all of the history."""
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory):
+    """One run over an archive with a patch that hardly any scene of the history shows."""
+    folder = tmp_path_factory.mktemp("hidden")
+    catalog = small.write_archive(folder / "archive")
+    history = sorted(
+        path for path in catalog.parent.glob("scenes/*/scl.tif") if "_2022" not in str(path)
+    )
+    for path in history[3:]:
+        with rasterio.open(path) as file:
+            profile, classes = file.profile, file.read(1)
+        classes[SPARSE] = Scl.CLOUD_HIGH
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(classes, 1)
+    file = small.write_job(folder, catalog, cover=catalog.parent / "forest_cover.tif")
+    report = pipeline.run(config.read(file), folder / "out", scheduler=execution.SYNCHRONOUS)
+    return folder / "out", report
+
+
+def test_what_is_hardly_seen_is_watched_with_a_borrowed_model_and_says_so(hidden):
+    out, report = hidden
+    layers = {}
+    for name in ("status", "n_obs"):
+        with rasterio.open(out / "rasters" / f"{name}.tif") as file:
+            layers[name] = file.read(1)
+    few = layers["n_obs"] <= change.MOST_OWN
+    assert few.sum() >= 30
+    assert (layers["status"][few] < Status.NOT_FOREST).all()
+    assert not np.isin(layers["status"], (Status.TOO_FEW_OBSERVATIONS, Status.NEVER_CLEAR)).any()
+    assert report.results["borrowed_share"] > 0
+    assert any("a model borrowed from the forest around" in line for line in report.lines())
+
 
 GRID = GeoBox.from_bbox((499_200, 5_990_400, 501_760, 5_992_960), "EPSG:32637", resolution=20)
 

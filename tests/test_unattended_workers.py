@@ -1,16 +1,24 @@
-"""However many workers there are: the published bytes are the same."""
+"""However many workers there are, and however often they die: the published bytes are the same."""
 
 import functools
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
+import pandas as pd
 import pytest
 
 from fingerprints import fingerprints
-from lesniva import config, execution, pipeline
+from lesniva import config, execution, pipeline, publish
 from small import leave_out_pictures, write_archive, write_job
+
+KILL_EVERY = 2.0
+"""Seconds; the promise is 3."""
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +70,74 @@ def test_bytes_are_those_of_one_process_on_any_number_of_workers(
     with threads(workers, each) as client:
         assert run_on(client, job, tmp_path / "out").exit_code == 0
     assert fingerprints(tmp_path / "out") == synchronous
+
+
+# ── Processes that die ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    """Workers as a run on one machine has them, but quicker to be there again."""
+    from distributed.utils import get_mp_context
+
+    quick = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set(quick), pytest.MonkeyPatch.context() as patched:
+        get_mp_context().set_forkserver_preload(["distributed", "lesniva.pipeline"])
+        patched.setattr(execution, "_workers", lambda *_: 4)
+        with execution.cluster() as client:
+            yield client
+
+
+def kill_in_turn(client: Any, stop: threading.Event, killed: list[int]) -> None:
+    """Kill one worker process after the other until told to stop."""
+    while not stop.wait(KILL_EVERY):
+        nannies = list(client.cluster.workers.values())
+        pid = nannies[len(killed) % len(nannies)].pid
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+
+@pytest.mark.slow
+def test_workers_killed_all_the_time_change_no_byte(job, synchronous, processes, tmp_path):
+    stop, killed = threading.Event(), []
+    killer = threading.Thread(target=kill_in_turn, args=(processes, stop, killed))
+    killer.start()
+    try:
+        report = run_on(processes, job, tmp_path / "out")
+    finally:
+        stop.set()
+        killer.join()
+    assert report.faults == {}
+    assert len(killed) >= 2
+    assert fingerprints(tmp_path / "out") == synchronous
+
+
+@pytest.mark.slow
+def test_block_that_always_kills_its_worker_is_named_and_the_rest_is_published(
+    job, processes, tmp_path, monkeypatch
+):
+    out, attempt = tmp_path / "out", execution._attempt
+    poison = min(block.key for block in pipeline.place.place_of(job).blocks)
+
+    def deadly(key: str, function: Any, arguments: Any) -> Any:
+        if (function.__name__, key) == ("read_history", poison):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(key, function, arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "_attempt", deadly)
+        report = run_on(processes, job, out)
+    assert report.exit_code == 3
+    assert list(report.faults) == [poison]
+    assert report.faults[poison].startswith("the worker died on this block, also when it ran alone")
+    assert publish.verify(out) == []
+    blocks = pd.read_csv(out / "blocks.csv").set_index("block")
+    lost = blocks["scenes_obtained"] < blocks["scenes_expected"]
+    assert list(blocks.index[lost]) == [poison]
+    assert blocks.loc[poison, "reason"].startswith(f"block {poison}: the worker died")
+    # the next run has only this block to do
+    report = pipeline.run(job, out, scheduler=execution.SYNCHRONOUS)
+    assert report.exit_code == 0
+    blocks = pd.read_csv(out / "blocks.csv").set_index("block")
+    assert (blocks["scenes_obtained"] == blocks["scenes_expected"]).all()

@@ -20,7 +20,7 @@ UPDATE_PIXELS = 20e6
 """Pixels of a scene that a core takes into the monitor in a second, with the scene's correction."""
 
 STATE_BYTES_PER_SECOND = 50e6
-"""Bytes of state that a core reads, or compresses and commits, in a second."""
+"""Bytes of state that a core reads, or compresses and commits, in a second: assumed."""
 
 CLEAR_SHARE = 0.5
 """Share of a history's dates on which a pixel is clear."""

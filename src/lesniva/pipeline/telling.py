@@ -7,13 +7,14 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import shapely
 
 from lesniva import alerts, aoi, cube, execution, masks, publish, tasks
 from lesniva.config import ForestPipeline, PermitSection, UnitSection
 from lesniva.errors import InputError
-from lesniva.pipeline.place import Place, common_bands, days_over
+from lesniva.pipeline.place import FOOTPRINT_ERROR, Place, common_bands, days_over
 from lesniva.pipeline.running import Report, run_cached, stage
 
 ACQUIRED = ("acq_date", "date")
@@ -102,7 +103,7 @@ def _spectra(
 ) -> pd.DataFrame:
     """Mean reflectance of the alerts on the days that show their changes."""
     how = _bands(days, place)
-    first_seen = table["date_max"].to_numpy("datetime64[D]")
+    wanted = _days_of_alerts(table, days)
     work: dict[str, dict[str, Any]] = {}
     for grid in place.grids:
         shapes = table.to_crs(str(grid.geobox.crs)).geometry.to_numpy()
@@ -111,27 +112,48 @@ def _spectra(
             if block.grid_id != grid.id:
                 continue
             inside = np.sort(tree.query(shapely.box(*block.geobox.boundingbox), "intersects"))
-            over = days_over(block, days)
-            dates = np.array([day.date for day in over], dtype="datetime64[D]")
-            wanted = [
-                (table["alert_id"].iloc[at], int(number))
-                for at in inside
-                for number in alerts.days_to_read(dates, first_seen[at])
-            ]
-            needed = sorted({number for _, number in wanted})
-            if needed:
-                work[block.key] = {
-                    "block": block,
-                    "outlines": {
-                        table["alert_id"].iloc[at]: shapely.to_wkb(shapes[at], hex=True)
-                        for at in inside
-                    },
-                    "days": [over[number] for number in needed],
-                    "wanted": [(name, needed.index(number)) for name, number in wanted],
-                    "how": how,
-                }
+            needed = sorted({number for at in inside for number in wanted[at]})
+            if not needed:
+                continue
+            near = {day.date: day for day in days_over(block, [days[each] for each in needed])}
+            ids = table["alert_id"].iloc[inside]
+            work[block.key] = {
+                "block": block,
+                "outlines": {
+                    name: shapely.to_wkb(shapes[at], hex=True)
+                    for at, name in zip(inside, ids, strict=True)
+                },
+                "days": [near.get(days[each].date, days[each]) for each in needed],
+                "wanted": [
+                    (name, needed.index(number))
+                    for at, name in zip(inside, ids, strict=True)
+                    for number in wanted[at]
+                ],
+                "how": how,
+            }
     made = run_cached(report, run_tasks, tasks.spectra_block, work, "spectra", ".parquet")
     return alerts.means([pd.read_parquet(path) for path in made.values()])
+
+
+def _days_of_alerts(
+    table: gpd.GeoDataFrame, days: Sequence[cube.SolarDay]
+) -> list[npt.NDArray[np.int64]]:
+    """Choose for each alert, among the days whose scenes reach it, those that show its change.
+
+    By the alert and not by the block: it would look otherwise where blocks are cut otherwise.
+    """
+    dates = np.array([day.date for day in days], dtype="datetime64[D]")
+    first_seen = table["date_max"].to_numpy("datetime64[D]")
+    tree = shapely.STRtree(table.geometry.to_numpy())
+    reached = np.zeros((len(table), len(days)), dtype=bool)
+    for number, day in enumerate(days):
+        for scene in day.scenes:
+            around = scene.footprint.buffer(FOOTPRINT_ERROR)
+            reached[tree.query(around, "intersects"), number] = True
+    return [
+        np.flatnonzero(reach)[alerts.days_to_read(dates[reach], first)]
+        for reach, first in zip(reached, first_seen, strict=True)
+    ]
 
 
 def _bands(days: Sequence[cube.SolarDay], place: Place) -> tasks.Observing:
