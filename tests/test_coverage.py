@@ -13,7 +13,7 @@ GRID = grid(1, 8, 20)
 SINCE = np.datetime64("2023-08-01")
 
 
-def covered(tmp_path, *scenes, status=Status.NONE, last="2023-05-01"):
+def covered(tmp_path, *scenes, status=Status.NONE, last="2023-05-01", name="lately"):
     """Coverage of eight pixels after scenes of a few classes each."""
     written = [
         write_scene(
@@ -37,11 +37,12 @@ def covered(tmp_path, *scenes, status=Status.NONE, last="2023-05-01"):
         block=aoi.Block("utm37n", 0, 0, GRID),
         days=days,
         findings=tmp_path / "findings.npz",
-        since=SINCE,
+        since={"lately": SINCE, "today": np.datetime64("2023-08-03")},
         how=tasks.Observing("nbr", ("scl",)),
-        out=tmp_path / "coverage.npy",
+        out=tmp_path / "coverage.npz",
     )
-    return np.load(done.paths["coverage"])[0].tolist()
+    with np.load(done.paths["coverage"]) as saved:
+        return saved[name][0].tolist()
 
 
 def test_the_last_scene_that_reached_a_pixel_gives_the_reason(tmp_path):
@@ -58,6 +59,14 @@ def test_what_the_monitor_took_lately_is_seen_whatever_came_after(tmp_path):
     last = [["2023-08-02"] * 4 + ["2023-07-31"] * 4]
     found = covered(tmp_path, [Scl.CLOUD_HIGH] * 8, last=last)
     assert found == [Coverage.CLEAR] * 4 + [Coverage.CLOUD] * 4
+
+
+def test_a_shorter_time_knows_nothing_of_earlier_scenes(tmp_path):
+    first, second = [Scl.CLOUD_HIGH] * 8, [Scl.NO_DATA] * 4 + [Scl.CLOUD_SHADOW] * 4
+    last = [["2023-08-02"] * 2 + ["2023-05-01"] * 6]
+    assert covered(tmp_path, first, second, last=last, name="today") == (
+        [Coverage.NO_ACQUISITION] * 4 + [Coverage.SHADOW] * 4
+    )
 
 
 def test_without_a_scene_there_was_no_acquisition(tmp_path):

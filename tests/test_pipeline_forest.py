@@ -167,15 +167,17 @@ def test_three_runs_over_growing_time_equal_one_run_over_all(archive, whole, tmp
     }  # fmt: skip
 
 
+def write_verdict(out, alert, columns):
+    """Write into the table of verdicts, as a reviewer does in QGIS."""
+    with closing(sqlite3.connect(out / "lesniva.gpkg")) as edited, edited:
+        edited.execute(f"UPDATE verdicts SET {columns} WHERE alert_id = ?", (alert,))  # noqa: S608
+
+
 def test_a_verdict_written_in_the_geopackage_is_honoured_and_survives(archive, whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     judged = gpd.read_file(out / "alerts.geojson")["alert_id"][0]
-    with closing(sqlite3.connect(out / "lesniva.gpkg")) as edited, edited:
-        edited.execute(
-            "UPDATE verdicts SET verdict = 'false', reviewer = 'Иванова' WHERE alert_id = ?",
-            (judged,),
-        )
+    write_verdict(out, judged, "verdict = 'false', reviewer = 'Иванова'")
     report = run(job_file(tmp_path, archive), out)
     assert report.results["events"] == {"reviewed": 1}
     told = gpd.read_file(out / "alerts.geojson").set_index("alert_id")["review_status"]
@@ -190,11 +192,7 @@ def test_a_misspelt_verdict_is_named_once_on_the_page_and_fails_no_run(archive, 
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     judged = gpd.read_file(out / "alerts.geojson")["alert_id"][0]
-    with closing(sqlite3.connect(out / "lesniva.gpkg")) as edited, edited:
-        edited.execute(
-            "UPDATE verdicts SET verdict = 'flase', comment = 'видел сам' WHERE alert_id = ?",
-            (judged,),
-        )
+    write_verdict(out, judged, "verdict = 'flase', comment = 'видел сам'")
     report = run(job_file(tmp_path, archive), out)
     assert (report.exit_code, report.nothing_new) == (0, False)
     said = f"verdict of alert {judged} is 'flase'"

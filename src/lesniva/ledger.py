@@ -258,8 +258,8 @@ def _readable(repository: Any, at: str) -> Any:
     """Session that reads a branch or a run; a run without a commit is at the last whole one."""
     if at in repository.list_tags():
         return repository.readonly_session(tag=at)
-    there = at in repository.list_branches()
-    return repository.readonly_session(at if there else MAIN)
+    begun = at != RUN or RUN in repository.list_branches()
+    return repository.readonly_session(at if begun else MAIN)
 
 
 def read_block(

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ def object_store(address: str) -> Iterator[tuple[Any, str]]:
         ) from None
     try:
         files = S3FileSystem(
-            anon=environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "ON"),
+            anon=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "ON"),
             # fsspec keeps what it has opened, by these arguments
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3")
             or os.environ.get("AWS_ENDPOINT_URL"),

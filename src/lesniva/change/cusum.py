@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, inner
+from lesniva.change.regression import Float, inner, predict
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -274,17 +274,7 @@ def _residuals(
     These steps take a whole row, so that they become vector instructions; what they say of pixels
     without observation or model is of no account.
     """
-    for j in range(values.size):
-        residual[j] = 0.0
-    even = x.size - x.size % 2
-    for k in range(0, even, 2):
-        one, other, x_one, x_other = coefficients[k, i], coefficients[k + 1, i], x[k], x[k + 1]
-        for j in range(values.size):
-            residual[j] = (residual[j] + x_one * one[j]) + x_other * other[j]
-    for k in range(even, x.size):
-        one, x_one = coefficients[k, i], x[k]
-        for j in range(values.size):
-            residual[j] += x_one * one[j]
+    predict(i, x, coefficients, residual)
     for j in range(values.size):
         residual[j] = (values[j] - residual[j]) / _SCALE
     for j in range(values.size):

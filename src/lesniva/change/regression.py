@@ -143,6 +143,26 @@ def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
 
 
 @inner
+def predict(row: int, x: Float, coefficients: npt.NDArray[np.generic], expected: Float) -> None:
+    """Model of a row of pixels on a day, in the unit of the coefficients, into expected.
+
+    x (coef) are the regressors of the day, coefficients (coef, y, x). A whole row at once, so that
+    it becomes vector instructions; of pixels without a model it is of no account.
+    """
+    for j in range(expected.size):
+        expected[j] = 0.0
+    even = x.size - x.size % 2
+    for k in range(0, even, 2):
+        one, other, x_one, x_other = coefficients[k, row], coefficients[k + 1, row], x[k], x[k + 1]
+        for j in range(expected.size):
+            expected[j] = (expected[j] + x_one * one[j]) + x_other * other[j]
+    for k in range(even, x.size):
+        one, x_one = coefficients[k, row], x[k]
+        for j in range(expected.size):
+            expected[j] += x_one * one[j]
+
+
+@inner
 def select(values: Float, n: int, rank: int) -> float:
     """Value of the given rank (0 = least) among the first n; reorders them (Hoare's selection)."""
     left, right = 0, n - 1

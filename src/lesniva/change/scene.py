@@ -15,7 +15,7 @@ from numba import njit
 
 from lesniva.change.cusum import SIGMA_STEP
 from lesniva.change.history import checked_stack, plane_coords
-from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design, inner
+from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design, inner, predict
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -496,17 +496,7 @@ def _residuals(
     residual: Float,
 ) -> None:
     """Departures of a row from the model; without observation or model of no account."""
-    for column in range(values.size):
-        residual[column] = 0.0
-    even = x.size - x.size % 2
-    for j in range(0, even, 2):
-        one, other, x_one, x_other = coefficients[j, row], coefficients[j + 1, row], x[j], x[j + 1]
-        for column in range(values.size):
-            residual[column] = (residual[column] + x_one * one[column]) + x_other * other[column]
-    for j in range(even, x.size):
-        one, x_one = coefficients[j, row], x[j]
-        for column in range(values.size):
-            residual[column] += x_one * one[column]
+    predict(row, x, coefficients, residual)
     for column in range(values.size):
         residual[column] = values[column] / _SCALE - residual[column] * unit
 

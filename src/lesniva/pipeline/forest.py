@@ -9,6 +9,7 @@ from lesniva.config import ForestPipeline
 from lesniva.pipeline.alerting import alerts_over, find_alerts, read_review, remember
 from lesniva.pipeline.composite import latest_picture
 from lesniva.pipeline.monitoring import (
+    ForestRun,
     findings_of,
     identity_of,
     keep_up,
@@ -41,33 +42,32 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = watching_of(job, place, days)
         book = ledger.begin(out / STATE, identity=identity_of(job, place, watching))
-        advanced = keep_up(report, run_tasks, place, book, watching, days)
+        work = ForestRun(report, run_tasks, place, book, watching)
+        advanced = keep_up(work, days)
         review = read_review(book, report, out, days[-1].date)
         asked = _asked(job, review)
         if not (advanced or review.changed) and _is_published(asked, book, out):
             report.nothing_new = True
             return report
-        findings = findings_of(report, run_tasks, place, book, as_of)
+        findings = findings_of(work, as_of)
         green = of_season(book, days)
         today = days[-1].date
         with stage(report, "alerts"):
             found = find_alerts(job, place, book, findings, review)
-        table = told(layers, report, run_tasks, place, green, found.alerts)
+        table = told(layers, work, green, found.alerts)
         found = replace(found, alerts=alerts.reviewed(table, review.verdicts))
         with stage(report, "alerts"):
             over = alerts_over(job, place, book, findings, found, today)
         ground = ground_index(green, watching)
         shown = Shown(
             findings=findings,
-            covered=cover(report, run_tasks, place, watching, days, findings),
+            covered=cover(work, days, findings),
             ground=ground,
             picture=latest_picture(report, run_tasks, place, green, ground),
-            close_ups=look_closely(
-                job, report, run_tasks, place, book, watching, green, found.alerts
-            ),
+            close_ups=look_closely(job, work, green, found.alerts),
         )
         with stage(report, "publish"):
-            done = account(report, place, book, watching, days)
+            done = account(work, days)
             put(Shelf(job, report, place, days), shown, found, over, review, done)
         _put_message(job, report, found)
         remember(book, report.run_id, found, over, review, asked)

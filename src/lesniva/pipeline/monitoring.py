@@ -1,7 +1,7 @@
 """The monitor of a forest's blocks: its history learnt, its new days fed, and what it then says."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,17 @@ CORRECTIONS = "corrections.parquet"
 """Corrections of all scenes so far, inside the job's own memory."""
 
 
+@dataclass(frozen=True)
+class ForestRun:
+    """What the stages of a forest run share."""
+
+    report: Report
+    run_tasks: execution.RunTasks
+    place: Place
+    book: ledger.Ledger
+    watching: tasks.Watching
+
+
 def watching_of(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]) -> tasks.Watching:
     """Settle how the forest is watched, by the bands that all scenes have."""
     if not days:
@@ -74,199 +85,176 @@ def identity_of(job: ForestPipeline, place: Place, watching: tasks.Watching) -> 
     }
 
 
-def keep_up(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
-    days: Sequence[cube.SolarDay],
-) -> int:
+def keep_up(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     """Bring the monitor of every block up to the last day; say for how many it was not yet.
 
     A late scene may turn the season of days that other blocks have taken in: they follow in a
     second pass.
     """
-    before = _known(book, SEASONS)
-    done = _advance(report, run_tasks, place, book, watching, days)
+    before = _known(run.book, SEASONS)
+    done = _advance(run, days)
     if before is not None and done:
-        now = pd.read_parquet(book.folder / SEASONS)["in_season"]
+        now = pd.read_parquet(run.book.folder / SEASONS)["in_season"]
         if not now.loc[before.index].equals(before["in_season"]):
-            done += _advance(report, run_tasks, place, book, watching, days)
+            done += _advance(run, days)
     return done
 
 
-def _advance(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
-    days: Sequence[cube.SolarDay],
-) -> int:
+def _advance(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     """Learn the history of blocks without a state, and feed all with the days they lack."""
-    seen = ledger.seen(book)
-    calendar = replaying.calendar(days, seen, _known(book, SEASONS))
-    back = replaying.states_before(book, place, days, seen, calendar)
+    seen = ledger.seen(run.book)
+    calendar = replaying.calendar(days, seen, _known(run.book, SEASONS))
+    back = replaying.states_before(run.book, run.place, days, seen, calendar)
     bases = {key: base for key, base in back.items() if base is not None}
     if back:
         anew = len(back) - len(bases)
-        report.results |= {"blocks_replayed": len(bases), "blocks_anew": anew}
-        report.words.append(
+        run.report.results |= {"blocks_replayed": len(bases), "blocks_anew": anew}
+        run.report.words.append(
             f"late scenes: {len(bases)} blocks went back to a state from before them, {anew} to "
             "their history"
         )
     ready = seen.keys() - (back.keys() - bases.keys())
-    learned = _learn_history(report, run_tasks, place, book, watching, days, calendar, ready)
-    return learned + _watch(report, run_tasks, place, book, watching, days, calendar, bases)
+    learned = _learn_history(run, days, calendar, ready)
+    return learned + _watch(run, days, calendar, bases)
 
 
 def _learn_history(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     calendar: replaying.Calendar,
     ready: Collection[str],
 ) -> int:
     """Fit the blocks that have no state to go on from; say how many."""
-    history = [day for day in days if day.date <= watching.history_end]
+    history = [day for day in days if day.date <= run.watching.history_end]
     work = {
         block.key: {
             "block": block,
-            "grid": place.grid_of(block),
+            "grid": run.place.grid_of(block),
             "days": past,
-            "watching": watching,
+            "watching": run.watching,
         }
-        for block, over in place.days_by_block(days)
-        if (past := [day for day in over if day.date <= watching.history_end])
+        for block, over in run.place.days_by_block(days)
+        if (past := [day for day in over if day.date <= run.watching.history_end])
         and block.key not in ready
     }
     if not history:
         raise NoDataError(
-            f"no scene before {watching.history_end} makes a history: "
+            f"no scene before {run.watching.history_end} makes a history: "
             "start the period earlier or end the history later"
         )
-    stacks = run_cached(report, run_tasks, tasks.read_history, work, "history", ".npz")
-    scenes = _seasons(book, place, stacks.values(), watching, calendar)
+    stacks = run_cached(run.report, run.run_tasks, tasks.read_history, work, "history", ".npz")
+    scenes = _seasons(run, stacks.values(), calendar)
     if stacks and not pd.read_parquet(scenes)["in_season"].any():
         raise NoDataError(
-            f"all scenes until {watching.history_end} lie out of season, under snow or in the "
+            f"all scenes until {run.watching.history_end} lie out of season, under snow or in the "
             "weeks around it: start the period earlier, or give monitor.season"
         )
     surveys = {
-        key: {"block": work[key]["block"], "history": path, "scenes": scenes, "watching": watching}
+        key: {
+            "block": work[key]["block"],
+            "history": path,
+            "scenes": scenes,
+            "watching": run.watching,
+        }
         for key, path in stacks.items()
     }
-    counted = run_cached(report, run_tasks, tasks.survey_history, surveys, "survey", ".npz")
-    with stage(report, "fit"):
-        shifts = _correct(book, counted.values(), scenes, watching, calendar, gate=False)
-        lent = _lend(book, place, counted)
+    counted = run_cached(run.report, run.run_tasks, tasks.survey_history, surveys, "survey", ".npz")
+    with stage(run.report, "fit"):
+        shifts = _correct(run, counted.values(), scenes, calendar, gate=False)
+        lent = _lend(run, counted)
         told = replaying.to_tell(pd.read_parquet(scenes)) if counted else {}
         fits = {
             key: {
-                "book": book,
+                "book": run.book,
                 "block": work[key]["block"],
                 "history": stacks[key],
                 "survey": path,
                 "scenes": scenes,
                 "corrections": shifts,
                 "lent": lent[key.partition("/")[0]],
-                "watching": watching,
+                "watching": run.watching,
                 "told": told,
             }
             for key, path in counted.items()
         }
-        note(report, run_tasks(tasks.fit_history, fits, title="Fit history"))
+        note(run.report, run.run_tasks(tasks.fit_history, fits, title="Fit history"))
     return len(work)
 
 
-def _lend(book: ledger.Ledger, place: Place, surveys: Mapping[str, Path]) -> dict[str, Path]:
+def _lend(run: ForestRun, surveys: Mapping[str, Path]) -> dict[str, Path]:
     """Put together what blocks can lend pixels with too few observations: a file a grid."""
     lent = {}
-    for grid in place.grids:
+    for grid in run.place.grids:
         mine = [
             surveys[block.key]
-            for block in place.blocks
+            for block in run.place.blocks
             if block.grid_id == grid.id and block.key in surveys
         ]
         if mine:
             name = f"lenders-{grid.id}.parquet"
-            lent[grid.id] = book.folder / name
-            table = tasks.lenders(mine, _known(book, name))
+            lent[grid.id] = run.book.folder / name
+            table = tasks.lenders(mine, _known(run.book, name))
             with whole_file(lent[grid.id]) as temporary:
                 table.to_parquet(temporary)
     return lent
 
 
 def _watch(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     calendar: replaying.Calendar,
     bases: Mapping[str, replaying.Base],
 ) -> int:
     """Feed each block's monitor with the days it has not seen; say for how many there were any."""
-    seen = ledger.seen(book) | {key: base.seen for key, base in bases.items()}
+    seen = ledger.seen(run.book) | {key: base.seen for key, base in bases.items()}
     at = {key: bases[key].run_id if key in bases else ledger.RUN for key in seen}
     work = {
         block.key: {
-            "book": book,
+            "book": run.book,
             "block": block,
-            "grid": place.grid_of(block),
+            "grid": run.place.grid_of(block),
             "days": new,
-            "watching": watching,
+            "watching": run.watching,
             "at": at[block.key],
         }
-        for block, over in place.days_by_block(days)
+        for block, over in run.place.days_by_block(days)
         if block.key in seen
         and (new := [day for day in over if day.date > seen[block.key].last_day])
     }
-    stacks = run_cached(report, run_tasks, tasks.read_new, work, "new", ".npz")
-    with stage(report, "monitor"):
-        scenes = _seasons(book, place, stacks.values(), watching, calendar)
-        shifts = _correct(book, stacks.values(), scenes, watching, calendar, gate=True)
+    stacks = run_cached(run.report, run.run_tasks, tasks.read_new, work, "new", ".npz")
+    with stage(run.report, "monitor"):
+        scenes = _seasons(run, stacks.values(), calendar)
+        shifts = _correct(run, stacks.values(), scenes, calendar, gate=True)
         told = replaying.to_tell(pd.read_parquet(scenes)) if stacks else {}
         updates = {
             key: {
-                "book": book,
+                "book": run.book,
                 "block": work[key]["block"],
                 "seen": seen[key],
                 "new": path,
                 "scenes": scenes,
                 "corrections": shifts,
-                "watching": watching,
+                "watching": run.watching,
                 "at": at[key],
                 "told": told,
             }
             for key, path in stacks.items()
         }
-        note(report, run_tasks(tasks.update_monitor, updates, title="Monitor forest"))
+        note(run.report, run.run_tasks(tasks.update_monitor, updates, title="Monitor forest"))
     return len(work)
 
 
-def _seasons(
-    book: ledger.Ledger,
-    place: Place,
-    stacks: Collection[Path],
-    watching: tasks.Watching,
-    calendar: replaying.Calendar,
-) -> Path:
+def _seasons(run: ForestRun, stacks: Collection[Path], calendar: replaying.Calendar) -> Path:
     """Tell of new scenes whether they lie in the season, and of open days anew."""
-    path = book.folder / SEASONS
+    path = run.book.folder / SEASONS
     if not stacks:
         return path
     table = tasks.seasons(
         stacks,
-        _known(book, SEASONS),
+        _known(run.book, SEASONS),
         scenes={day: replaying.listed(ids) for day, ids in calendar.listed.items()},
-        by_scene=watching.by_scene,
-        latitude=place.area.outline.centroid.y,
+        by_scene=run.watching.by_scene,
+        latitude=run.place.area.outline.centroid.y,
         grown=calendar.grown(),
         closed=calendar.since,
     )
@@ -289,10 +277,9 @@ def of_season(book: ledger.Ledger, days: Sequence[cube.SolarDay]) -> list[cube.S
 
 
 def _correct(
-    book: ledger.Ledger,
+    run: ForestRun,
     counts: Collection[Path],
     scenes: Path,
-    watching: tasks.Watching,
     calendar: replaying.Calendar,
     *,
     gate: bool,
@@ -303,13 +290,13 @@ def _correct(
     a day go over it again (`replaying`), so that their counts are all there. The season of an open
     day may turn as well, and that needs no counts.
     """
-    path = book.folder / CORRECTIONS
+    path = run.book.folder / CORRECTIONS
     if not counts:
         return path
-    before = _known(book, CORRECTIONS)
-    spread = None if before is None else tasks.usual_spread(before, watching.history_end)
+    before = _known(run.book, CORRECTIONS)
+    spread = None if before is None else tasks.usual_spread(before, run.watching.history_end)
     seasons = pd.read_parquet(scenes)
-    table = tasks.corrections(counts, seasons, how=watching.how, gate=gate, usual_spread=spread)
+    table = tasks.corrections(counts, seasons, how=run.watching.how, gate=gate, usual_spread=spread)
     if before is not None:
         time = before.index.get_level_values("time")
         stale = before["scenes"].to_numpy() != seasons["scenes"].reindex(time).to_numpy()
@@ -322,32 +309,26 @@ def _correct(
     return path
 
 
-def findings_of(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    as_of: np.datetime64,
-) -> dict[str, Path]:
+def findings_of(run: ForestRun, as_of: np.datetime64) -> dict[str, Path]:
     """Write what the monitor says of each block that has a state, into a file each."""
-    seen = ledger.seen(book)
+    seen = ledger.seen(run.book)
     work = {
         block.key: {
-            "book": book,
+            "book": run.book,
             "block": block,
             "version": tasks.digest(
                 *_taken_in(seen[block.key]), *FOREST_RASTERS.values(), *alerts.FINDINGS
             ),
             "as_of": as_of,
         }
-        for block in place.blocks
+        for block in run.place.blocks
         if block.key in seen
     }
     if not work:
         raise NoDataError(
             "no block has a forest model: no scene could be used; see the warnings above"
         )
-    return run_cached(report, run_tasks, tasks.findings_block, work, "findings", ".npz")
+    return run_cached(run.report, run.run_tasks, tasks.findings_block, work, "findings", ".npz")
 
 
 def _taken_in(seen: ledger.Seen) -> tuple[Any, ...]:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from lesniva import aoi, cube, execution, ledger, publish, tasks
+from lesniva import aoi, cube, ledger, publish, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import InputError
+from lesniva.pipeline.monitoring import ForestRun
 from lesniva.pipeline.place import Place, common_bands, days_over, observing
-from lesniva.pipeline.running import Report, run_cached
+from lesniva.pipeline.running import run_cached
 from lesniva.pipeline.shelf import Shelf
 from lesniva.tasks import closeups
 
@@ -62,11 +63,7 @@ def rasters(shelf: Shelf) -> dict[str, list[Path]]:
 
 def look_closely(
     job: ForestPipeline,
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     alerts: gpd.GeoDataFrame,
 ) -> dict[str, publish.CloseUp]:
@@ -79,15 +76,15 @@ def look_closely(
         out.
     """
     chosen = _chosen(alerts, job.report.close_ups)
-    at_home = _blocks_of(chosen, place, ledger.seen(book))
-    rows = _follow(report, run_tasks, place, watching, days, at_home)
+    at_home = _blocks_of(chosen, run.place, ledger.seen(run.book))
+    rows = _follow(run, days, at_home)
     dates = chosen.set_index("alert_id")[["date_min", "date_max"]]
     wanted = {
         alert: closeups.before_and_after(of_alert, *dates.loc[alert])
         for alert, of_alert in rows.items()
     }
-    pictures = _picture(report, run_tasks, place, days, at_home, wanted)
-    models = _models(book, at_home)
+    pictures = _picture(run, days, at_home, wanted)
+    models = _models(run.book, at_home)
     outlines = _in_view(at_home)
     found = {}
     for alert, of_alert in rows.items():
@@ -96,10 +93,10 @@ def look_closely(
             for name in of_alert.columns.difference(["alert_id", "date", "clear"], sort=False)
         }
         fitted = {
-            name: closeups.fitted_model(values, history_end=watching.history_end)
+            name: closeups.fitted_model(values, history_end=run.watching.history_end)
             for name, values in series.items()
         }
-        own = {**fitted, watching.how.index: models[alert]}
+        own = {**fitted, run.watching.how.index: models[alert]}
         found[alert] = publish.CloseUp(
             series=series,
             models={name: model for name, model in own.items() if model is not None},
@@ -145,15 +142,12 @@ def _blocks_of(
 
 
 def _follow(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    watching: tasks.Watching,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     at_home: Mapping[aoi.Block, Mapping[str, str]],
 ) -> dict[str, pd.DataFrame]:
     """Rows of `closeups.series_block` by alert. Past years are read once, as files of their own."""
-    names, how = _indices(watching.how, days, place)
+    names, how = _indices(run.watching.how, days, run.place)
     last = int(str(days[-1].date)[:4])
     work: dict[str, dict[str, Any]] = {}
     for block, outlines in at_home.items():
@@ -168,7 +162,7 @@ def _follow(
                     "names": names,
                     "outlines": outlines,
                 }
-    paths = run_cached(report, run_tasks, closeups.series_block, work, "series", ".parquet")
+    paths = run_cached(run.report, run.run_tasks, closeups.series_block, work, "series", ".parquet")
     if not paths:
         return {}
     table = pd.concat(map(pd.read_parquet, paths.values())).sort_values(["alert_id", "date"])
@@ -188,9 +182,7 @@ def _indices(
 
 
 def _picture(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     at_home: Mapping[aoi.Block, Mapping[str, str]],
     wanted: Mapping[str, Mapping[str, str]],
@@ -200,7 +192,7 @@ def _picture(
     colours = next((bands for bands in closeups.COLOURS if common.issuperset(bands)), None)
     if colours is None:
         return {}
-    how = tasks.Observing(index="", bands=colours, access=place.access)
+    how = tasks.Observing(index="", bands=colours, access=run.place.access)
     work = {}
     for block, outlines in at_home.items():
         dates = {alert: sorted(wanted.get(alert, {}).values()) for alert in outlines}
@@ -212,7 +204,7 @@ def _picture(
             "outlines": outlines,
             "wanted": dates,
         }
-    paths = run_cached(report, run_tasks, closeups.pictures_block, work, "pictures", ".npz")
+    paths = run_cached(run.report, run.run_tasks, closeups.pictures_block, work, "pictures", ".npz")
     cut: dict[str, Any] = {}
     for path in paths.values():
         with np.load(path) as saved:

@@ -8,14 +8,14 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from lesniva import alerts, aoi, change, cube, execution, indices, ledger, publish, tasks
+from lesniva import alerts, aoi, change, cube, indices, ledger, publish, tasks
 from lesniva.config import ForestPipeline, Pipeline
 from lesniva.conventions import Coverage, Status
 from lesniva.pipeline import completeness, regional
 from lesniva.pipeline.composite import put_composite
-from lesniva.pipeline.monitoring import CORRECTIONS, FOREST_RASTERS, of_grid
+from lesniva.pipeline.monitoring import CORRECTIONS, FOREST_RASTERS, ForestRun, of_grid
 from lesniva.pipeline.paper import REPORT, about, rasters
-from lesniva.pipeline.place import Place, common_bands, days_over
+from lesniva.pipeline.place import common_bands, days_over
 from lesniva.pipeline.running import Report, run_cached
 from lesniva.pipeline.shelf import TITLES, Shelf, close, put_raster, put_tables
 
@@ -24,83 +24,73 @@ LATELY = {"coverage": 30, "coverage_week": 7}
 
 
 def cover(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    watching: tasks.Watching,
-    days: Sequence[cube.SolarDay],
-    findings: Mapping[str, Path],
+    run: ForestRun, days: Sequence[cube.SolarDay], findings: Mapping[str, Path]
 ) -> dict[str, Path]:
     """Write whether each pixel was seen lately and if not, why; add the shares to the report.
 
     Returns
     -------
     dict
-        ``layer/block key`` → file.
+        Block key → file of `tasks.coverage_block`, an array a layer.
     """
     since = {name: days[-1].date - np.timedelta64(count - 1, "D") for name, count in LATELY.items()}
+    recent = [day for day in days if day.date >= min(since.values())]
     work = {
-        f"{name}/{block.key}": {
+        block.key: {
             "block": block,
-            "days": days_over(block, [day for day in days if day.date >= first]),
+            "days": days_over(block, recent),
             "findings": findings[block.key],
-            "since": first,
-            "how": watching.how,
+            "since": since,
+            "how": run.watching.how,
         }
-        for name, first in since.items()
-        for block in place.blocks
+        for block in run.place.blocks
         if block.key in findings
     }
-    made = run_cached(report, run_tasks, tasks.coverage_block, work, "coverage", ".npy")
+    made = run_cached(run.report, run.run_tasks, tasks.coverage_block, work, "coverage", ".npz")
+    counts = dict.fromkeys(LATELY, np.zeros(256, dtype=np.int64))
+    for path in made.values():
+        with np.load(path) as saved:
+            for name, before in counts.items():
+                counts[name] = before + np.bincount(saved[name].ravel(), minlength=256)
     for name, count in LATELY.items():
-        counts = np.zeros(256, dtype=np.int64)
-        for key, path in made.items():
-            if key.startswith(f"{name}/"):
-                counts += np.bincount(np.load(path).ravel(), minlength=256)
-        seen, forest = counts[Coverage.CLEAR], counts[: Coverage.NOT_FOREST].sum()
+        seen, forest = counts[name][Coverage.CLEAR], counts[name][: Coverage.NOT_FOREST].sum()
         if forest:
-            report.results[f"clear_share_{count}_days"] = round(float(seen / forest), 4)
-            report.words.append(
+            run.report.results[f"clear_share_{count}_days"] = round(float(seen / forest), 4)
+            run.report.words.append(
                 f"{100 * seen / forest:.0f} % of the watched forest had a clear observation in the "
                 f"{count} days up to {days[-1].date}"
             )
     return made
 
 
-def account(
-    report: Report,
-    place: Place,
-    book: ledger.Ledger,
-    watching: tasks.Watching,
-    days: Sequence[cube.SolarDay],
-) -> dict[str, pd.DataFrame]:
+def account(run: ForestRun, days: Sequence[cube.SolarDay]) -> dict[str, pd.DataFrame]:
     """Tables of what was expected, obtained, rejected, and departed everywhere.
 
     Their sums go into the report.
     """
-    corrections = pd.read_parquet(book.folder / CORRECTIONS)
+    corrections = pd.read_parquet(run.book.folder / CORRECTIONS)
     done = completeness.tables(
-        list(place.days_by_block(days)), ledger.seen(book), corrections, report.faults
+        list(run.place.days_by_block(days)), ledger.seen(run.book), corrections, run.report.faults
     )
-    departed = regional.anomalies(corrections, watching.history_end)
-    report.results["regional_anomalies"] = len(departed)
+    departed = regional.anomalies(corrections, run.watching.history_end)
+    run.report.results["regional_anomalies"] = len(departed)
     words = regional.in_words(departed, days[-1].date)
     if words is not None:
-        report.warnings.append(words)
+        run.report.warnings.append(words)
     scenes = done["completeness"]
     lost = scenes["blocks_obtained"] < scenes["blocks_expected"]
-    report.results |= {
+    run.report.results |= {
         "scenes_rejected": int(scenes["rejected"].sum()),
         "scenes_incomplete": int(lost.sum()),
     }
-    report.words.append(
+    run.report.words.append(
         f"{len(scenes)} scenes in season: {int(scenes['rejected'].sum())} passed over as spoilt, "
         f"{int(lost.sum())} not seen by all their blocks"
     )
     late = int((scenes["reason"] == completeness.TOO_LATE).sum())
     if late:
-        report.results["scenes_too_late"] = late
-        report.words.append(
+        run.report.results["scenes_too_late"] = late
+        run.report.words.append(
             f"{late} scenes came over {tasks.LATE.astype(int)} days after younger ones and are "
             "passed over; completeness.csv names them"
         )
@@ -114,7 +104,7 @@ class Shown:
     findings: Mapping[str, Path]
     """Of `tasks.findings_block`."""
     covered: Mapping[str, Path]
-    """``layer/block key`` → file of `tasks.coverage_block`."""
+    """Of `tasks.coverage_block`."""
     ground: str
     """Index of the picture of the ground."""
     picture: Mapping[str, Path]
@@ -179,9 +169,8 @@ def _put_rasters(shelf: Shelf, grid: aoi.Grid, shown: Shown) -> None:
         put_raster(shelf, grid, name, layer, blocks)
     for name in LATELY:
         blocks = (
-            (*place.offset(block), np.load(shown.covered[f"{name}/{block.key}"]))
-            for block in place.blocks
-            if block.grid_id == grid.id and f"{name}/{block.key}" in shown.covered
+            (row, col, saved[name])
+            for row, col, saved in of_grid(place, grid, shown.covered, [name])
         )
         put_raster(shelf, grid, name, publish.LAYERS[name], blocks)
     put_composite(shelf, grid, shown.ground, shown.picture)

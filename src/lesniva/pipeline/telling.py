@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from lesniva import alerts, aoi, cube, execution, masks, publish, tasks
+from lesniva import alerts, aoi, cube, masks, publish, tasks
 from lesniva.config import ForestPipeline, PermitSection, UnitSection
 from lesniva.errors import InputError
+from lesniva.pipeline.monitoring import ForestRun
 from lesniva.pipeline.place import FOOTPRINT_ERROR, Place, common_bands, days_over
-from lesniva.pipeline.running import Report, run_cached, stage
+from lesniva.pipeline.running import run_cached, stage
 
 ACQUIRED = ("acq_date", "date")
 """Column with the day of a hotspot: FIRMS, or plain."""
@@ -73,9 +74,7 @@ def read_layers(job: ForestPipeline) -> Layers:
 
 def told(
     layers: Layers,
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
+    run: ForestRun,
     days: Sequence[cube.SolarDay],
     table: gpd.GeoDataFrame,
 ) -> gpd.GeoDataFrame:
@@ -84,8 +83,8 @@ def told(
     Only the ground of alerts is read, on a few days around each change; what was read for an alert
     that has not changed since is kept.
     """
-    reflectance = _spectra(report, run_tasks, place, days, table)
-    with stage(report, "alerts"):
+    reflectance = _spectra(run, days, table)
+    with stage(run.report, "alerts"):
         table = alerts.attribute(table, alerts.features(table, reflectance, layers.hints))
         for name, units in layers.units.items():
             table = alerts.with_unit(table, units, name)
@@ -95,20 +94,16 @@ def told(
 
 
 def _spectra(
-    report: Report,
-    run_tasks: execution.RunTasks,
-    place: Place,
-    days: Sequence[cube.SolarDay],
-    table: gpd.GeoDataFrame,
+    run: ForestRun, days: Sequence[cube.SolarDay], table: gpd.GeoDataFrame
 ) -> pd.DataFrame:
     """Mean reflectance of the alerts on the days that show their changes."""
-    how = _bands(days, place)
+    how = _bands(days, run.place)
     wanted = _days_of_alerts(table, days)
     work: dict[str, dict[str, Any]] = {}
-    for grid in place.grids:
+    for grid in run.place.grids:
         shapes = table.to_crs(str(grid.geobox.crs)).geometry.to_numpy()
         tree = shapely.STRtree(shapes)
-        for block in place.blocks:
+        for block in run.place.blocks:
             if block.grid_id != grid.id:
                 continue
             inside = np.sort(tree.query(shapely.box(*block.geobox.boundingbox), "intersects"))
@@ -131,7 +126,7 @@ def _spectra(
                 ],
                 "how": how,
             }
-    made = run_cached(report, run_tasks, tasks.spectra_block, work, "spectra", ".parquet")
+    made = run_cached(run.report, run.run_tasks, tasks.spectra_block, work, "spectra", ".parquet")
     return alerts.means([pd.read_parquet(path) for path in made.values()])
 
 

@@ -16,7 +16,6 @@ from lesniva.tasks.observing import BlockReport, Observations, Observing, observ
 WINTER_SPLIT = ((4, 1), (5, 10))
 """From 1 April to 10 May winter crops are green and summer crops are not there yet."""
 
-
 WINTER_GREEN = 0.42
 """Median NDVI in that time above which a field carries a winter crop."""
 

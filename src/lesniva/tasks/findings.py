@@ -15,7 +15,7 @@ from lesniva import alerts, aoi, change, cube, ledger
 from lesniva.conventions import Coverage, Scl, Status, from_day_number
 from lesniva.errors import UnreadableSceneError
 from lesniva.storage import whole_file
-from lesniva.tasks.files import digest, save_array
+from lesniva.tasks.files import digest
 from lesniva.tasks.observing import INSIDE, READ_THREADS, BlockReport, Observing, usable
 
 
@@ -68,27 +68,28 @@ def coverage_block(
     block: aoi.Block,
     days: Sequence[cube.SolarDay],
     findings: Path,
-    since: np.datetime64,
+    since: Mapping[str, np.datetime64],
     how: Observing,
     out: Path,
 ) -> BlockReport:
-    """Say of each pixel whether it was seen clear lately, and if not, why: a ``.npy`` file.
+    """Say of each pixel whether it was seen clear lately, and if not, why: an ``.npz`` file.
 
     Parameters
     ----------
     days
-        Solar days from `since` on.
+        Solar days from the first of `since` on.
     findings
         File of `findings_block`.
     since
-        First day that counts as lately.
+        Name of an array → first day that counts as lately in it.
     out
-        (y, x) uint8 `Coverage`. Where several scenes reach a pixel that was never clear, the last
-        one gives the reason; one that the masks let pass was rejected as a whole.
+        Arrays (y, x) of uint8 `Coverage`. Where several scenes reach a pixel that was never clear,
+        the last one gives the reason; one that the masks let pass was rejected as a whole.
     """
     with np.load(findings) as saved:
         status, last = saved["status"], from_day_number(saved["last_observed"])
-    covered = np.full(status.shape, Coverage.NO_ACQUISITION, dtype=np.uint8)
+    nowhere = np.full(status.shape, Coverage.NO_ACQUISITION, dtype=np.uint8)
+    covered = {name: nowhere.copy() for name in since}
     unreadable: dict[str, str] = {}
     for day in days:
         try:
@@ -99,12 +100,16 @@ def coverage_block(
         reason = np.full(scl.shape, Coverage.SCENE_REJECTED, dtype=np.uint8)
         for why, classes in WHY_NOT_CLEAR.items():
             reason[np.isin(scl, [int(each) for each in classes])] = why
-        np.copyto(covered, reason, where=scl != Scl.NO_DATA)
-    covered[last >= since] = Coverage.CLEAR
+        for name, first in since.items():
+            if day.date >= first:
+                np.copyto(covered[name], reason, where=scl != Scl.NO_DATA)
     unwatched = status >= Status.NOT_FOREST
-    covered[unwatched] = status[unwatched]
+    for name, first in since.items():
+        covered[name][last >= first] = Coverage.CLEAR
+        covered[name][unwatched] = status[unwatched]
     out = out.with_suffix(f".partial{out.suffix}") if unreadable else out
-    save_array(out, covered)
+    with whole_file(out) as temporary:
+        np.savez(temporary, **covered)  # type: ignore[arg-type]
     return BlockReport(max(len(days), 1), unreadable, {"coverage": out})
 
 

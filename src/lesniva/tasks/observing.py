@@ -18,10 +18,8 @@ from lesniva.errors import UnreadableSceneError
 HALO = 1
 """Pixels around a block that its detector sees, so that blocks leave no seam."""
 
-
 INSIDE = {"y": slice(HALO, -HALO), "x": slice(HALO, -HALO)}
 """The block without its halo."""
-
 
 READ_THREADS = 4
 """Days a task reads at the same time: decoding one overlaps with waiting for another."""

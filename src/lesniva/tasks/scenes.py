@@ -18,7 +18,6 @@ COUNTS = {
 }
 """Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
 
-
 OF_SCENE = (
     "rejected",
     "reason",
@@ -31,10 +30,8 @@ OF_SCENE = (
 )
 """Columns of the corrections that are the same for all strata of a scene."""
 
-
 MIN_OPEN_PIXELS = 30
 """Fewer pixels of open land say nothing of snow."""
-
 
 OUT_OF_SEASON = "out of season: snow on open land, or the weeks around it"
 """Why a scene is passed over; see `masks.snow_free_season`."""
