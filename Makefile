@@ -29,7 +29,7 @@ judges: ## install QGIS, GDAL, PostGIS and Chromium, which judge the results in 
 	@tests/judges/install.sh
 
 test: $(READY) judges ## the whole test suite, offline, warnings as errors
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile # a file on one worker: its archives are made once
 
 check: $(READY) ## format, lint, types, import contracts, known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -48,7 +48,7 @@ $(PEERS)/.ready: tests/bench/peers.lock
 	touch $(PEERS)/.ready
 
 bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (prints ratios, fails on nothing)
-	$(BIN)/python -m pytest tests/bench -p no:xdist -p no:cacheprovider --benchmark-only
+	$(BIN)/python -m pytest tests/bench -p no:xdist -p no:cacheprovider
 
 speed: $(READY) ## a look at the same in some seconds, beside floors only (CI prints it, and fails on nothing slow)
 	$(BIN)/python -m pytest tests/bench/test_bench_quick.py -q -p no:xdist -p no:cacheprovider --benchmark-only --benchmark-disable-gc

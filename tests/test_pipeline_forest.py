@@ -43,7 +43,7 @@ def archive(tmp_path_factory):
 
 def job_file(folder, archive, *, end="2022-12-31", **changed):
     """Write a pipeline file over a small archive."""
-    values = {"block": 128, "history_end": "2021-12-31", "area": AREA} | changed
+    values = {"block": 256, "history_end": "2021-12-31", "area": AREA} | changed
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "job.toml"
     path.write_text(
@@ -64,6 +64,8 @@ def job_file(folder, archive, *, end="2022-12-31", **changed):
         cover = "{archive / "forest_cover.tif"}"
         [monitor]
         history_end = {values["history_end"]}
+        [report]
+        close_ups = 5
         """
     )
     return path
@@ -207,7 +209,7 @@ def test_a_misspelt_verdict_is_named_once_on_the_page_and_fails_no_run(archive, 
 
 def test_blocks_leave_no_seam(archive, whole, tmp_path):
     out = tmp_path / "out"
-    run(job_file(tmp_path, archive, block=90), out)
+    run(job_file(tmp_path, archive, block=128), out)
     assert_same(out, whole)
 
 

@@ -26,7 +26,7 @@ class Row:
 
     work: str
     seconds: float
-    """Median of ours."""
+    """Median of ours; 0 where the work is not timed."""
     rate: str = ""
     """The same as a user sees it, such as 1.6 Mpx/s."""
     against: dict[str, float] = field(default_factory=dict)
@@ -119,8 +119,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line("|---|---|---|---|---|")
     for row in ROWS:
         against = ", ".join(f"{name} {ratio:.2f} ×" for name, ratio in row.against.items())
+        seconds = f"{row.seconds:.3g} s" if row.seconds else ""
         terminalreporter.write_line(
-            f"| {row.work} | {row.seconds:.3g} s | {row.rate} | {against} | {row.target} |"
+            f"| {row.work} | {seconds} | {row.rate} | {against} | {row.target} |"
         )
 
 
