@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import geopandas as gpd
+
 ABOUT_THE_RUN = ("run_id", "started", "finished", "stages_s", "stages")
 """What ``run.json`` and the page say that no other run says: its name, when, and how long."""
 
@@ -59,3 +61,9 @@ def database(path: Path) -> bytes:
             if name not in ("runs", "gpkg_ogr_contents", "sqlite_sequence")
         }
     return repr((names, rows)).encode()
+
+
+def alerts_without_names(out: Path) -> gpd.GeoDataFrame:
+    """Alerts without what depends on the runs before: their ids, and what became of them since."""
+    table = gpd.read_file(out / "alerts.geojson").drop(columns=["alert_id", "id", "event"])
+    return table.sort_values(["date_max", "lon", "lat"], ignore_index=True)

@@ -19,6 +19,9 @@ CANARIES = {
     "LESNIVA_TEST_WEBHOOK": "http://127.0.0.1:9/canary-hook-Qz7W",
 }
 
+SIGNED = "https://user:canary-word-Qz7W@host.org/a.tif?sig=canary-signature-Qz7W"
+"""Address in the words of a library that nobody expected to fail."""
+
 END = b"Qz7W"
 """What they all end with: a part of a secret is too much, too."""
 
@@ -36,19 +39,27 @@ def test_secrets_are_in_no_task_no_log_and_no_file(tmp_path, monkeypatch, caplog
         end="2022-06-15",
         more='[notify]\nwebhook_env = "LESNIVA_TEST_WEBHOOK"',
     )
+    job = config.read(file)
+    unlucky = max(block.key for block in pipeline.place.place_of(job).blocks)
     sent: list[bytes] = []
     attempt = execution._attempt
 
     def tapped(key: str, function: Any, arguments: Any) -> Any:
         sent.append(pickle.dumps((key, function, arguments)))
+        if (function.__name__, key) == ("read_new", unlucky):
+            raise RuntimeError(f"asked {SIGNED} with Authorization: Bearer canary-bearer-Qz7W")
         done = attempt(key, function, arguments)
         sent.append(pickle.dumps(done))
         return done
 
     monkeypatch.setattr(execution, "_attempt", tapped)
     with caplog.at_level(logging.DEBUG):
-        report = pipeline.run(config.read(file), tmp_path / "out", scheduler=execution.SYNCHRONOUS)
+        report = pipeline.run(job, tmp_path / "out", scheduler=execution.SYNCHRONOUS)
     assert report.not_told, "the webhook was not tried"
+    assert report.faults == {
+        unlucky: "RuntimeError: asked https://host.org/a.tif with Authorization: Bearer ***"
+    }
+    assert "Traceback" in caplog.text
     told = "".join((caplog.text, *capfd.readouterr(), repr(report), str(report.told())))
     written = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(sent) > 20

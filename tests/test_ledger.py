@@ -173,6 +173,20 @@ def test_next_run_goes_on_from_what_an_unfinished_one_has_done(book):
     assert set(versions(book, MAIN).values()) == {1}
 
 
+def test_run_that_begins_anew_has_seen_nothing_and_readers_still_see_the_last_one(book):
+    ledger.begin_anew(book)
+    again = ledger.begin(book.folder, identity=IDENTITY)
+    assert ledger.seen(again) == {}
+    assert set(versions(book, MAIN).values()) == {0}
+    write(again, 1)
+    ledger.finish(again, run_id="run-1", record={})
+    assert set(versions(book, MAIN).values()) == {1}
+    assert [run.beginnings for run in ledger.runs(book)] == [0, 1]
+    assert ledger.beginnings(book) == 1
+    ledger.roll_back(book, "run-0")
+    assert ledger.beginnings(book) == 0
+
+
 @pytest.mark.parametrize(
     ("stops_at", "version"), [("reset_branch", 0), ("create_tag", 1), ("delete_branch", 1)]
 )

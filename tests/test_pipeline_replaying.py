@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from geopandas.testing import assert_geodataframe_equal
 
 import small
+from fingerprints import alerts_without_names
 from lesniva import config, execution, ledger, pipeline, tasks
 from lesniva.cube import SolarDay
 from lesniva.ledger import Seen
@@ -53,7 +55,8 @@ def first_late(past: list[SolarDay], now: list[SolarDay], *, over: Any = None) -
     known = table(past)
     state = seen(past, known)
     calendar = replaying.calendar(now, {"a": state}, known)
-    return replaying.first_late(now if over is None else over, state, calendar)
+    late = replaying.late_days(now if over is None else over, state, calendar)
+    return next((day.date for day in late), None)
 
 
 def test_new_days_alone_are_not_late():
@@ -84,7 +87,7 @@ def test_a_day_whose_season_has_turned_is_late():
     past = days("a", "a", "a")
     state = seen(past, table(past))
     calendar = replaying.calendar(past, {"a": state}, table(past, out_of_season=1))
-    assert replaying.first_late(past, state, calendar) == DAYS[1]
+    assert [day.date for day in replaying.late_days(past, state, calendar)] == [DAYS[1]]
 
 
 def test_a_day_whose_season_turns_keeps_what_the_gate_said_of_it():
@@ -104,8 +107,11 @@ def book(monkeypatch):
     """Ledger whose kept runs have seen one, two, … days."""
     kept: dict[str, Seen] = {}
     monkeypatch.setattr(
-        ledger, "runs", lambda _: [SimpleNamespace(run_id=name) for name in sorted(kept)]
+        ledger,
+        "runs",
+        lambda _: [SimpleNamespace(run_id=name, beginnings=1) for name in sorted(kept)],
     )
+    monkeypatch.setattr(ledger, "beginnings", lambda _: 1)
     monkeypatch.setattr(ledger, "seen", lambda _, at: {"a": kept[at]})
     return kept
 
@@ -114,7 +120,9 @@ def states_before(now: list[SolarDay], state: Seen, known: pd.DataFrame) -> Any:
     place: Any = SimpleNamespace(days_by_block=lambda listed: [(SimpleNamespace(key="a"), listed)])
     present = {"a": state}
     calendar = replaying.calendar(now, present, known)
-    return replaying.states_before(ledger.Ledger(None), place, now, present, calendar)  # type: ignore[arg-type]
+    late = replaying.late_by_block(place, now, present, calendar)
+    book = ledger.Ledger(None)  # type: ignore[arg-type]
+    return replaying.states_before(book, place, now, late, present, calendar)
 
 
 def test_a_block_goes_back_to_the_newest_state_from_before_the_late_day(book):
@@ -142,13 +150,44 @@ def test_without_a_state_from_before_a_block_starts_anew(book):
     assert states_before(days("ab", "a"), seen(past, table(past)), table(past)) == {"a": None}
 
 
+def test_a_state_with_the_models_of_another_beginning_is_not_gone_back_to(book, monkeypatch):
+    past = days("a", "a", "a")
+    known = table(past)
+    book["run1"] = seen(past[:1], known[:1])
+    monkeypatch.setattr(ledger, "beginnings", lambda _: 2)
+    assert states_before(days("a", "ab", "a"), seen(past, known), known) == {"a": None}
+
+
+def test_before_any_state_all_days_are_counted_anew():
+    past = days("a", "a")
+    assert replaying.calendar(past, {}, table(past)).grown() == DAYS[:2]
+    assert replaying.calendar(past, {"a": seen(past, table(past))}, table(past)).grown() == []
+
+
+# ── Whole runs ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures():
+    with pytest.MonkeyPatch.context() as patched:
+        small.leave_out_pictures(patched)
+        yield
+
+
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
     return small.write_archive(tmp_path_factory.mktemp("small") / "archive")
 
 
 def run(folder: Path, catalog: Path, out: Path, *, end: str = "2022-12-31") -> pipeline.Report:
-    file = small.write_job(folder, catalog, cover=catalog.parent / "forest_cover.tif", end=end)
+    file = small.write_job(
+        folder,
+        catalog,
+        cover=catalog.parent / "forest_cover.tif",
+        end=end,
+        history_end="2021-09-30",
+        more="[alerts]\nmin_area_ha = 0.04\n[report]\nclose_ups = 0",
+    )
     return pipeline.run(config.read(file), out, scheduler=execution.SYNCHRONOUS)
 
 
@@ -160,27 +199,31 @@ def whole(catalog, tmp_path_factory):
     return folder / "out"
 
 
-def withhold(catalog: Path, folder: Path, month: str) -> tuple[Path, str]:
-    """Copy an archive whose catalog lacks the first scene of a month; give the whole catalog."""
+@pytest.fixture(scope="module")
+def july(catalog, tmp_path_factory):
+    """A run up to the end of July."""
+    folder = tmp_path_factory.mktemp("july")
+    run(folder, catalog, folder / "out", end="2022-07-31")
+    return folder / "out"
+
+
+def withhold(catalog: Path, folder: Path, *months: str) -> tuple[Path, str]:
+    """Copy an archive whose catalog lacks the first scene of some months; give the whole one."""
     shutil.copytree(catalog.parent, folder)
     listed = json.loads(catalog.read_text())
-    late = min(link["href"] for link in listed["links"] if f"_{month}" in link["href"])
-    listed["links"] = [link for link in listed["links"] if link["href"] != late]
+    late = [first_of(month, listed) for month in months]
+    listed["links"] = [link for link in listed["links"] if link["href"] not in late]
     (folder / catalog.name).write_text(json.dumps(listed))
     return folder / catalog.name, catalog.read_text()
 
 
-def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
-    catalog, whole, tmp_path
-):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
-    out = tmp_path / "out"
-    run(tmp_path, partial, out, end="2022-07-31")
-    run(tmp_path, partial, out, end="2022-08-31")
-    partial.write_text(all_of_it)
-    report = run(tmp_path, partial, out)
-    assert report.results["blocks_replayed"] == 4
-    assert report.results["blocks_anew"] == 0
+def first_of(month: str, listed: Any) -> str:
+    """Address of the first scene of a month, relative to the catalog."""
+    return str(min(link["href"] for link in listed["links"] if f"_{month}" in link["href"]))
+
+
+def assert_as_in_one_run(out: Path, whole: Path) -> None:
+    """States bit for bit, tables, rasters; alerts but for their ids."""
     books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
     mine, theirs = (ledger.seen(book) for book in books)
     assert mine == theirs
@@ -193,6 +236,22 @@ def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
     for path in (whole / "rasters").glob("*.tif"):
         with rasterio.open(path) as one, rasterio.open(out / "rasters" / path.name) as other:
             np.testing.assert_array_equal(one.read(), other.read(), err_msg=path.name)
+    assert len(alerts_without_names(whole)) > 0
+    assert_geodataframe_equal(alerts_without_names(out), alerts_without_names(whole))
+
+
+def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
+    catalog, whole, july, tmp_path
+):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
+    out = tmp_path / "out"
+    shutil.copytree(july, out)
+    run(tmp_path, partial, out, end="2022-08-31")
+    partial.write_text(all_of_it)
+    report = run(tmp_path, partial, out)
+    assert report.results["blocks_replayed"] == 4
+    assert report.results["blocks_anew"] == 0
+    assert_as_in_one_run(out, whole)
     assert run(tmp_path, partial, out).nothing_new
 
 
@@ -204,18 +263,70 @@ def test_a_late_scene_without_an_earlier_run_sends_its_blocks_to_their_history(
     run(tmp_path, partial, out, end="2022-08-31")
     partial.write_text(all_of_it)
     assert run(tmp_path, partial, out).results["blocks_anew"] == 4
-    books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
-    for key in ledger.seen(books[1]):
-        xr.testing.assert_identical(*(ledger.read_block(book, key) for book in books))
+    assert_as_in_one_run(out, whole)
 
 
-def test_a_scene_that_comes_too_late_is_passed_over_and_named(catalog, tmp_path):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202206")
+def test_a_late_scene_of_the_history_is_learnt_from_and_the_end_is_that_of_one_run(
+    catalog, whole, tmp_path
+):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202109")
+    out = tmp_path / "out"
+    run(tmp_path, partial, out, end="2021-10-15")
+    partial.write_text(all_of_it)
+    report = run(tmp_path, partial, out)
+    assert (report.results["blocks_replayed"], report.results["blocks_anew"]) == (0, 4)
+    assert_as_in_one_run(out, whole)
+    assert run(tmp_path, partial, out).nothing_new
+
+
+def test_scenes_that_come_too_late_are_passed_over_and_named_also_those_of_the_history(
+    catalog, tmp_path
+):
+    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202108", "202206")
     out = tmp_path / "out"
     run(tmp_path, partial, out, end="2022-08-31")
     partial.write_text(all_of_it)
     report = run(tmp_path, partial, out)
-    assert report.results["scenes_too_late"] == 1
-    assert any("1 scenes came over 30 days after younger ones" in line for line in report.lines())
+    assert "blocks_anew" not in report.results
+    assert report.results["scenes_too_late"] == 2
+    assert any("2 scenes came over 30 days after younger ones" in line for line in report.lines())
     table = pd.read_csv(out / "completeness.csv")
-    assert (table["reason"] == completeness.TOO_LATE).sum() == 1
+    listed = json.loads(all_of_it)
+    late = {Path(first_of(month, listed)).stem for month in ("202108", "202206")}
+    assert set(table["id"][table["reason"] == completeness.TOO_LATE]) == late
+
+
+def test_a_broken_file_is_named_every_night_and_replayed_once_it_is_mended(
+    catalog, whole, july, tmp_path
+):
+    archive = shutil.copytree(catalog.parent, tmp_path / "archive")
+    item = archive / first_of("202208", json.loads(catalog.read_text()))
+    (broken,) = item.parent.glob("*nir.tif")
+    good = broken.read_bytes()
+    broken.write_bytes(good[:100])
+    out = tmp_path / "out"
+    shutil.copytree(july, out)
+    first = run(tmp_path, archive / catalog.name, out, end="2022-08-31")
+    assert first.exit_code == 3
+    assert list(first.faults) == [item.stem]
+    # the next night tries to read it, and does nothing else
+    begun = []
+    night = pipeline.run(config.read(tmp_path / "job.toml"), out, run_tasks=counting(begun))
+    assert (night.exit_code, night.nothing_new, list(night.faults)) == (3, True, [item.stem])
+    assert night.told()["outcome"] == "partial"
+    assert any(item.stem in line for line in night.lines())
+    assert set(begun) == {"try_days"}
+    broken.write_bytes(good)
+    mended = run(tmp_path, archive / catalog.name, out)
+    assert (mended.exit_code, mended.results["blocks_replayed"]) == (0, 4)
+    assert_as_in_one_run(out, whole)
+
+
+def counting(begun: list[str]) -> execution.RunTasks:
+    """Run tasks here, and note which there were."""
+
+    def run_tasks(function: Any, work: Any, *, title: str) -> Any:
+        begun.extend(function.__name__ for _ in work)
+        return execution.run_tasks(None, function, work, title=title)
+
+    return run_tasks

@@ -3,6 +3,8 @@
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +13,11 @@ from typing import Any
 
 import dask
 import pandas as pd
+import psutil
 import pytest
 
 from fingerprints import fingerprints
-from lesniva import config, execution, pipeline, publish
+from lesniva import config, execution, ledger, pipeline, publish
 from small import leave_out_pictures, write_archive, write_job
 
 KILL_EVERY = 2.0
@@ -22,11 +25,15 @@ KILL_EVERY = 2.0
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory) -> Iterator[Any]:
+def file(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     catalog = write_archive(folder / "archive")
     cover = folder / "archive" / "forest_cover.tif"
-    file = write_job(folder, catalog, cover=cover, more="[report]\nclose_ups = 0")
+    return write_job(folder, catalog, cover=cover, more="[report]\nclose_ups = 0")
+
+
+@pytest.fixture(scope="module")
+def job(file) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patched:
         leave_out_pictures(patched)
         yield config.read(file)
@@ -141,3 +148,25 @@ def test_block_that_always_kills_its_worker_is_named_and_the_rest_is_published(
     assert report.exit_code == 0
     blocks = pd.read_csv(out / "blocks.csv").set_index("block")
     assert (blocks["scenes_obtained"] == blocks["scenes_expected"]).all()
+
+
+@pytest.mark.slow
+def test_killed_run_takes_its_workers_along_and_the_next_one_goes_on(
+    file, job, synchronous, tmp_path
+):
+    out = tmp_path / "out"
+    asked = [sys.executable, "-m", "lesniva", "run", str(file), "--out", str(out)]
+    with subprocess.Popen(asked, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("survey in" in line for line in lines), "the run ended before it was killed"
+        # blocks are fitted and committed now
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(workers) >= 1
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    with ledger.locked(out / ".lesniva"):
+        assert not (out / "manifest.json").exists()
+    assert pipeline.run(job, out, scheduler=execution.SYNCHRONOUS).exit_code == 0
+    assert fingerprints(out) == synchronous
+    assert not list(out.rglob("*.tmp-*"))

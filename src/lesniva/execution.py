@@ -54,6 +54,11 @@ LOCAL_SETTINGS = {
     # when this time is over, and with the last one all tasks would wait for ever
     "distributed.deploy.lost-worker-timeout": "1 day",
     "distributed.scheduler.no-workers-timeout": "10 minutes",
+    # results are paths and counts: spilling them frees nothing, and a worker that paused for the
+    # memory of its libraries would wait for ever; only one that takes too much is ended
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
     # no pages for whoever else is on this machine
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -132,7 +137,7 @@ def _local_cluster() -> AbstractContextManager[Any]:
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
-    # what a container or a service may use, not what the machine has
+    # what a container may use, not what the machine has
     from distributed.system import MEMORY_LIMIT
 
     dask.config.set(LOCAL_SETTINGS)

@@ -326,6 +326,34 @@ def _writable(repository: Any) -> Any:
     return repository.writable_session(RUN)
 
 
+def begin_anew(ledger: Ledger) -> None:
+    """Forget the states of all blocks in the run at work; readers see the last whole run.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        The disk refuses; the states are as they were.
+    """
+    import zarr
+
+    with _writing(ledger):
+        session = _writable(_repository(ledger))
+        root = zarr.open_group(session.store, mode="a")
+        for grid_id in list(root.group_keys()):
+            del root[grid_id]
+        root.attrs["beginnings"] = _beginnings(dict(root.attrs)) + 1
+        session.commit("begin anew")
+
+
+def beginnings(ledger: Ledger) -> int:
+    """How often the run at work, or one it goes on from, has begun anew (`begin_anew`)."""
+    return _beginnings(_attributes(_readable(_repository(ledger), RUN)))
+
+
+def _beginnings(attributes: Mapping[str, Any]) -> int:
+    return int(attributes.get("beginnings", 0))
+
+
 def finish(ledger: Ledger, *, run_id: str, record: Mapping[str, Any]) -> None:
     """Make this run the one that readers see.
 
@@ -373,6 +401,8 @@ class Run:
     """When it was committed (UTC)."""
     record: Mapping[str, Any]
     """What it did."""
+    beginnings: int = 0
+    """As `beginnings` said then."""
 
 
 def runs(ledger: Ledger) -> list[Run]:
@@ -381,8 +411,8 @@ def runs(ledger: Ledger) -> list[Run]:
     kept = []
     for run_id in repository.list_tags():
         snapshot = next(iter(repository.ancestry(tag=run_id)))
-        record = _attributes(repository.readonly_session(tag=run_id)).get("run", {})
-        kept.append(Run(run_id, snapshot.written_at, record))
+        then = _attributes(repository.readonly_session(tag=run_id))
+        kept.append(Run(run_id, snapshot.written_at, then.get("run", {}), _beginnings(then)))
     return sorted(kept, key=lambda run: (run.at, run.run_id))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lesniva import aoi, cube, ledger
 
 NO_STATE = "the block has no model yet"
-TOO_LATE = "came after younger scenes, too late to be taken in"
+TOO_LATE = "not there, or not to be read, before younger scenes were; now too late to be taken in"
 NOT_YET = "not taken in yet; the next run tries again"
 
 

@@ -15,7 +15,7 @@ from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
 from lesniva.pipeline import replaying
 from lesniva.pipeline.place import Place, observing
-from lesniva.pipeline.running import Report, note, run_cached, stage
+from lesniva.pipeline.running import Report, note, note_faults, run_cached, stage
 from lesniva.storage import whole_file
 
 FOREST_RASTERS = {
@@ -37,6 +37,9 @@ SEASONS = "seasons.parquet"
 
 CORRECTIONS = "corrections.parquet"
 """Corrections of all scenes so far, inside the job's own memory."""
+
+LENDERS = "lenders-{}.parquet"
+"""What the blocks of a grid lend each other, inside the job's own memory."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,26 @@ def keep_up(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     done = _advance(run, days)
     if before is not None and done:
         now = pd.read_parquet(run.book.folder / SEASONS)["in_season"]
-        if not now.loc[before.index].equals(before["in_season"]):
+        if not now.reindex(before.index).equals(before["in_season"]):
             done += _advance(run, days)
     return done
 
 
 def _advance(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     """Learn the history of blocks without a state, and feed all with the days they lack."""
-    seen = ledger.seen(run.book)
-    calendar = replaying.calendar(days, seen, _known(run.book, SEASONS))
-    back = replaying.states_before(run.book, run.place, days, seen, calendar)
+    seen, known = ledger.seen(run.book), _known(run.book, SEASONS)
+    calendar = replaying.calendar(days, seen, known)
+    late = _readable(run, replaying.late_by_block(run.place, days, seen, calendar), seen)
+    back: dict[str, replaying.Base | None]
+    if any(first.date <= run.watching.history_end for first, *_ in late.values()):
+        back = dict.fromkeys(seen)
+        ledger.begin_anew(run.book)
+        seen, calendar = {}, replaying.calendar(days, {}, known)
+    else:
+        back = replaying.states_before(run.book, run.place, days, late, seen, calendar)
+    if not seen:
+        for stale in (CORRECTIONS, *(LENDERS.format(grid.id) for grid in run.place.grids)):
+            (run.book.folder / stale).unlink(missing_ok=True)
     bases = {key: base for key, base in back.items() if base is not None}
     if back:
         anew = len(back) - len(bases)
@@ -116,6 +129,36 @@ def _advance(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     ready = seen.keys() - (back.keys() - bases.keys())
     learned = _learn_history(run, days, calendar, ready)
     return learned + _watch(run, days, calendar, bases)
+
+
+def _readable(
+    run: ForestRun,
+    late: Mapping[str, Sequence[cube.SolarDay]],
+    seen: Mapping[str, ledger.Seen],
+) -> dict[str, list[cube.SolarDay]]:
+    """Leave out the late days that a block still cannot read: nobody goes back for them.
+
+    Else a broken file would make its blocks go over a month every night.
+    """
+    blocks = {block.key: block for block in run.place.blocks}
+    lacking = {
+        key: [day for day in over if not seen[key].scenes.issuperset(day.ids)]
+        for key, over in late.items()
+    }
+    work = {
+        key: {"block": blocks[key], "days": over, "watching": run.watching}
+        for key, over in lacking.items()
+        if over
+    }
+    tried = run.run_tasks(tasks.try_days, work, title="Try late scenes")
+    note_faults(run.report, tried)
+    lost = {key: set(block.unreadable) for key, block in tried.results.items()}
+    readable = {
+        key: [day for day in over if lost.get(key, set()).isdisjoint(day.ids)]
+        for key, over in late.items()
+        if key not in tried.failures
+    }
+    return {key: over for key, over in readable.items() if over}
 
 
 def _learn_history(
@@ -191,7 +234,7 @@ def _lend(run: ForestRun, surveys: Mapping[str, Path]) -> dict[str, Path]:
             if block.grid_id == grid.id and block.key in surveys
         ]
         if mine:
-            name = f"lenders-{grid.id}.parquet"
+            name = LENDERS.format(grid.id)
             lent[grid.id] = run.book.folder / name
             table = tasks.lenders(mine, _known(run.book, name))
             with whole_file(lent[grid.id]) as temporary:

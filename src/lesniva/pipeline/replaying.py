@@ -2,11 +2,12 @@
 
 A scene that comes after younger ones changes what is said of its day: the day's pixels, the
 correction that all its blocks share, and now and then the season. Blocks that have taken such a day
-in go back to a state from before it, and see all days since anew.
+in go back to a state from before it, and see all days since anew. A day of the history changes the
+models, and with them the corrections of all other days: there all blocks begin anew.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -71,37 +72,52 @@ def calendar(
     days
         Solar days of the area.
     seen
-        By block, from the ledger.
+        By block, from the ledger. Without any, nobody relies on what was said: all days count as
+        grown.
     known
         Table of `tasks.seasons` so far, None before the first run.
     """
     newest = max((each.last_day for each in seen.values()), default=np.datetime64("1970-01-01"))
     listed = {day.date: frozenset(day.ids) for day in days}
-    return Calendar(newest - tasks.LATE, listed, {} if known is None else to_tell(known))
+    said = {} if known is None else to_tell(known)
+    if not seen:
+        said = {day: replace(told, scenes=frozenset()) for day, told in said.items()}
+    return Calendar(newest - tasks.LATE, listed, said)
 
 
-def first_late(
+def late_days(
     over: Sequence[cube.SolarDay], seen: ledger.Seen, calendar: Calendar
-) -> np.datetime64 | None:
-    """First open day that a block has passed without knowing all of it, or None."""
-    return next(
-        (
-            day.date
-            for day in over
-            if calendar.since < day.date <= seen.last_day
-            and not (
-                seen.scenes.issuperset(day.ids)
-                and calendar.is_told(day.date, seen.told.get(day.date))
-            )
-        ),
-        None,
-    )
+) -> list[cube.SolarDay]:
+    """Open days that a block has passed without knowing all of them."""
+    return [
+        day
+        for day in over
+        if calendar.since < day.date <= seen.last_day
+        and not (
+            seen.scenes.issuperset(day.ids) and calendar.is_told(day.date, seen.told.get(day.date))
+        )
+    ]
+
+
+def late_by_block(
+    place: Place,
+    days: Sequence[cube.SolarDay],
+    seen: Mapping[str, ledger.Seen],
+    calendar: Calendar,
+) -> dict[str, list[cube.SolarDay]]:
+    """Blocks that have late days, with these days."""
+    return {
+        block.key: late
+        for block, over in place.days_by_block(days)
+        if block.key in seen and (late := late_days(over, seen[block.key], calendar))
+    }
 
 
 def states_before(
     book: ledger.Ledger,
     place: Place,
     days: Sequence[cube.SolarDay],
+    late: Mapping[str, Sequence[cube.SolarDay]],
     seen: Mapping[str, ledger.Seen],
     calendar: Calendar,
 ) -> dict[str, Base | None]:
@@ -109,24 +125,22 @@ def states_before(
 
     None where no such run is kept: the block starts anew from its history.
     """
-    late = {
-        block.key: (first, over)
-        for block, over in place.days_by_block(days)
-        if block.key in seen and (first := first_late(over, seen[block.key], calendar)) is not None
-    }
+    over = {block.key: days for block, days in place.days_by_block(days) if block.key in late}
     found: dict[str, Base | None] = dict.fromkeys(late)
     for run_id, then in _earlier(book) if late else ():
-        for key, (first, over) in late.items():
-            before = found[key] is None and key in then and then[key].last_day < first
-            if before and _is_whole(then[key], seen[key], over, calendar):
+        for key, (first, *_) in late.items():
+            before = found[key] is None and key in then and then[key].last_day < first.date
+            if before and _is_whole(then[key], seen[key], over[key], calendar):
                 found[key] = Base(run_id, then[key])
     return found
 
 
 def _earlier(book: ledger.Ledger) -> Iterator[tuple[str, Mapping[str, ledger.Seen]]]:
-    """Kept runs, the newest first, with what their states had seen."""
+    """Kept runs with the models of today, the newest first, with what their states had seen."""
+    models = ledger.beginnings(book)
     for run in reversed(ledger.runs(book)):
-        yield run.run_id, ledger.seen(book, at=run.run_id)
+        if run.beginnings == models:
+            yield run.run_id, ledger.seen(book, at=run.run_id)
 
 
 def _is_whole(

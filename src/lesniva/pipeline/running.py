@@ -13,7 +13,7 @@ from typing import Any
 import geopandas as gpd
 import shapely
 
-from lesniva import aoi, cube, execution, ledger, logs, tasks
+from lesniva import aoi, cube, execution, ledger, logs, sources, tasks
 from lesniva.config import Pipeline
 from lesniva.errors import (
     DONE,
@@ -70,7 +70,7 @@ class Report:
 
     def told(self) -> dict[str, Any]:
         """Say what was done as JSON values."""
-        outcome = "nothing new" if self.nothing_new else "partial" if self.faults else "done"
+        outcome = "partial" if self.faults else "nothing new" if self.nothing_new else "done"
         return {
             "run_id": self.run_id,
             "job": self.job,
@@ -93,6 +93,7 @@ class Report:
             return [
                 f"{self.job}: nothing new; {os.path.relpath(self.folder)} is up to date",
                 *(f"  warning: {english}" for english, _ in self.warnings),
+                *(f"  not done: {what}: {why}" for what, why in self.faults.items()),
             ]
         took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.stages.items())
         return [
@@ -110,6 +111,7 @@ def running(job: Pipeline, out: Path) -> Iterator[Report]:
     """Hold the output folder, and clear away what a killed run left in it."""
     journey = str(getattr(job, "journey", ""))
     report = Report(job.name, journey, out, started=dt.datetime.now(dt.UTC))
+    sources.guard_logs()
     with ledger.locked(out / STATE), logs.about(run=report.run_id):
         sweep(out)
         yield report
@@ -207,12 +209,8 @@ def note(report: Report, done: execution.Outcome[tasks.BlockReport]) -> None:
     SourceError
         No scene could be read.
     """
-    for error in done.errors.values():
-        if isinstance(error, EnvironmentFaultError | CredentialsError):
-            raise error
-    report.faults |= done.failures
+    note_faults(report, done)
     for block in done.results.values():
-        report.faults |= block.unreadable
         for name, look in block.red.items():
             report.red[name] = report.red.get(name, cube.RedLook()) + look
     if done.failures and not done.results:
@@ -228,3 +226,19 @@ def note(report: Report, done: execution.Outcome[tasks.BlockReport]) -> None:
         raise SourceError(
             f"none of {len(unreadable)} scenes could be read, the first because: {first}"
         )
+
+
+def note_faults(report: Report, done: execution.Outcome[tasks.BlockReport]) -> None:
+    """Take up the blocks and scenes that failed.
+
+    Raises
+    ------
+    EnvironmentFaultError, CredentialsError
+        A block met one: so would all others.
+    """
+    for error in done.errors.values():
+        if isinstance(error, EnvironmentFaultError | CredentialsError):
+            raise error
+    for faults in (done.failures, *(block.unreadable for block in done.results.values())):
+        # whatever a library put into its exception
+        report.faults |= {what: sources.redact_text(why) for what, why in faults.items()}

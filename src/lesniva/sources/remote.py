@@ -85,6 +85,9 @@ LOQUACIOUS = frozenset(
 )
 """Libraries whose logs show what passes through them: addresses with signatures, tokens, forms."""
 
+OF_TASKS = "lesniva.execution"
+"""Our own logger that tells what foreign exceptions say."""
+
 _SECRET = re.compile(
     r"""(?ix)
     (
@@ -248,9 +251,9 @@ def guard_logs() -> None:
     """Keep secrets out of this process's logs, whichever library writes them and at any level.
 
     Libraries write whole addresses, headers and forms into their debug logs. Loggers come and go
-    with them, so that the records are cleaned where they are made: those of `LOQUACIOUS` wholly,
-    the tracebacks of all. Every way to a server passes here before it has a secret at hand; once or
-    often is the same.
+    with them, so that the records are cleaned where they are made: those of `LOQUACIOUS` and
+    `OF_TASKS` wholly, the tracebacks of all. Every run and every way to a server passes here before
+    it has a secret at hand; once or often is the same.
     """
     with _GUARDING:
         factory = logging.getLogRecordFactory()
@@ -268,7 +271,7 @@ class _WithoutSecrets:
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.make(*args, **kwargs)
-        if record.name.partition(".")[0] in LOQUACIOUS:
+        if record.name.partition(".")[0] in LOQUACIOUS or record.name == OF_TASKS:
             record.msg, record.args = redact_text(record.getMessage()), ()
         if record.exc_info and record.exc_info[0] is not None:
             record.exc_text = redact_text(logging.Formatter().formatException(record.exc_info))

@@ -27,6 +27,7 @@ from lesniva.tasks.forest import (
     read_history,
     read_new,
     survey_history,
+    try_days,
     update_monitor,
 )
 from lesniva.tasks.lending import lenders
@@ -57,6 +58,7 @@ __all__ = [
     "seasons",
     "spectra_block",
     "survey_history",
+    "try_days",
     "update_monitor",
     "usable",
     "usual_spread",

@@ -170,6 +170,13 @@ def fit_history(
     return BlockReport()
 
 
+def try_days(*, block: aoi.Block, days: Sequence[cube.SolarDay], watching: Watching) -> BlockReport:
+    """Read days of a block for no more than to know whether they can be read."""
+    geobox = block.padded(HALO)
+    tried = observe(days, geobox, watching.how, inside=np.zeros(geobox.shape, dtype=bool))
+    return BlockReport(len(tried.days), tried.unreadable)
+
+
 def read_new(
     *,
     book: ledger.Ledger,
