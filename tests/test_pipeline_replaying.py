@@ -301,7 +301,7 @@ def test_a_broken_file_is_named_every_night_and_replayed_once_it_is_mended(
 ):
     archive = shutil.copytree(catalog.parent, tmp_path / "archive")
     item = archive / first_of("202208", json.loads(catalog.read_text()))
-    (broken,) = item.parent.glob("*nir.tif")
+    (broken,) = item.parent.glob("*nir08.tif")
     good = broken.read_bytes()
     broken.write_bytes(good[:100])
     out = tmp_path / "out"
