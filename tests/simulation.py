@@ -12,7 +12,7 @@ from lesniva import alerts, change, indices, masks
 from lesniva.conventions import NODATA_INT16, Status, to_day_number
 from lesniva.synthetic import Cause, Truth, simulate_forest, stack
 
-BANDS = ("blue", "green", "red", "nir", "nir08", "swir16", "swir22", "scl")
+BANDS = ("blue", "green", "red", "rededge1", "nir", "nir08", "swir16", "swir22", "scl")
 
 CAUSE_OF = {
     Cause.CLEAR_CUT: "harvest",
@@ -53,8 +53,8 @@ def labelled(values):
     return xr.DataArray(values, dims=("time", "y", "x"))
 
 
-def play(seed, *, index="nbr", **forest):
-    """Simulate a forest and watch it, one scene at a time."""
+def play(seed, *, index="nbr", health=(), **forest):
+    """Simulate a forest and watch it, one scene at a time; its health by further indices."""
     defaults = {"shape": (96, 96), "start": "2018-01-01", "events_from": "2021-01-01"}
     scenes, truth = simulate_forest(seed=seed, **defaults | forest)
     cube = stack(scenes)
@@ -63,22 +63,37 @@ def play(seed, *, index="nbr", **forest):
     observed, bright, share = observe(bands, truth.forest, index)
     season = masks.snow_free_season(dates, share, latitude=55)
     past = dates <= HISTORY_END
-    model = change.fit(labelled(observed[past & season]), dates[past & season])
-    strata = change.amplitude_strata(change.seasonal_amplitude(model))
-    shifts = correct(model, observed[past & season], dates[past & season], strata, gate=False)
-    stable = change.corrected(labelled(observed[past & season]), strata, shifts)
-    model = change.fit(stable, dates[past & season])
-    model["status"] = model["status"].where(truth.forest, Status.NOT_FOREST).astype(np.uint8)
+    model, strata = learn(index, observed[past & season], dates[past & season], truth.forest)
     snowy = share >= masks.SNOWY_SHARE
     state = change.start(model, snow=bright[past & snowy])
+    others, ill = {}, {}
+    for name in health:
+        others[name] = observe(bands, truth.forest, name)[0]
+        looked_at = truth.forest & change.looked_at(name, strata)
+        seen = np.where(looked_at, others[name][past & season], np.int16(NODATA_INT16))
+        model, _ = learn(name, seen, dates[past & season], truth.forest, strata)
+        falls = indices.INDICES[name].falls_with_damage
+        ill[name] = change.start(model, channel=name, decrease=falls, options=change.HEALTH_PROFILE)
     strata = change.amplitude_strata(change.seasonal_amplitude(state))
     first_usable = np.zeros(truth.day.shape, dtype=np.int64)
     n_usable, early = np.zeros_like(first_usable), np.zeros_like(first_usable)
     for t in np.flatnonzero(~past & (season | snowy)):
         day = int(to_day_number(dates[t : t + 1])[0])
         here = slice(t, t + 1)
-        shifts = correct(state, observed[here], dates[here], strata, gate=True)
+        shifts = correct(index, state, observed[here], dates[here], strata, gate=True)
         shifts["rejected"] = shifts["rejected"] | ~season[t]
+        for name, of_name in ill.items():
+            values = others[name][here]
+            of_index = correct(name, of_name, values, dates[here], strata, gate=True)
+            of_index["rejected"] = shifts["rejected"]
+            ill[name] = change.update(
+                of_name,
+                labelled(values),
+                dates[here],
+                corrections=of_index,
+                strata=strata,
+                options=change.HEALTH_PROFILE,
+            )
         offset = change.snow_offset(change.snow_counts(state, bright[here]))
         state = change.update(
             state,
@@ -97,7 +112,21 @@ def play(seed, *, index="nbr", **forest):
         if snowy[t]:
             shown = change.events(state)["status"].values == Status.WINTER_EARLY
             early[shown & (early == 0)] = day
-    return Played(truth, change.events(state), first_usable, n_usable, early, dates, season, bands)
+    events = change.joined(change.events(state), [change.events(each) for each in ill.values()])
+    return Played(truth, events, first_usable, n_usable, early, dates, season, bands)
+
+
+def learn(index, history, dates, forest, strata=None):
+    """Model of the corrected history, and the strata of its first model where none are given."""
+    floor = indices.INDICES[index].least_noise
+    model = change.fit(labelled(history), dates, sigma_floor=floor)
+    if strata is None:
+        strata = change.amplitude_strata(change.seasonal_amplitude(model))
+    shifts = correct(index, model, history, dates, strata, gate=False)
+    stable = change.corrected(labelled(history), strata, shifts)
+    model = change.fit(stable, dates, sigma_floor=floor)
+    model["status"] = model["status"].where(forest, Status.NOT_FOREST).astype(np.uint8)
+    return model, strata
 
 
 def observe(bands, forest, index):
@@ -117,8 +146,11 @@ def observe(bands, forest, index):
     return observed, bright, share
 
 
-def correct(model, observed, dates, strata, *, gate):
-    counts = change.scene_residuals(model, labelled(observed), dates, strata, n_strata=6)
+def correct(index, model, observed, dates, strata, *, gate):
+    falls = indices.INDICES[index].falls_with_damage
+    counts = change.scene_residuals(
+        model, labelled(observed), dates, strata, n_strata=6, decrease=falls
+    )
     return change.correction(counts, gate=gate)
 
 

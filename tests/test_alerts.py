@@ -41,6 +41,7 @@ def state(changed: Any, *, day: Any = DAY, status: Any = Status.CONFIRMED) -> xr
         "probability": (zero + 0.9).astype(np.float32),
         "magnitude": (zero - 0.4).astype(np.float32),
         "n_anomalies": (zero + 4).astype(np.uint8),
+        "channel": zero.astype(np.uint8),
     }
     return xr.Dataset({name: (("y", "x"), array) for name, array in values.items()})
 

@@ -55,6 +55,7 @@ def seen_events(truth: synthetic.Truth, dates: Any, clear: Any) -> tuple[gpd.Geo
                 "date_min": pd.Timestamp(before[-1]),
                 "date_max": pd.Timestamp(after[0]),
                 "magnitude": np.nan,
+                "channel": "removal",
                 "spread_days": int(np.ptp(np.percentile(truth.day[inside], [10, 90]))),
                 "area_ha": inside.sum() * 0.04,
             }

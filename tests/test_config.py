@@ -290,6 +290,11 @@ WRONG = {
         {"monitor.season": [300, 115]},
         "monitor: season 300 – 115 ends before it begins: swap the days",
     ),
+    "health and removal by one index": (
+        FOREST,
+        {"monitor.index": "ndre", "monitor.health": True},
+        'monitor: health watches ndre already: leave index = "auto"',
+    ),
     "cut-off of another year": (
         HARVEST,
         {"harvest.cutoff": "2025-06-30"},

@@ -107,6 +107,20 @@ def test_smaller_state_replaces_a_larger_one_wholly(scratch):
     assert found["evidence"].shape == (2, 5)
 
 
+def test_states_of_further_channels_come_and_go_with_that_of_the_block(tmp_path):
+    book = ledger.begin(tmp_path, identity=IDENTITY)
+    ledger.write_block(book, "g/0_0", state(1), seen=seen(1), beside={"ndre": state(11)})
+    ledger.finish(book, run_id="first", record={})
+    ledger.write_block(book, "g/0_0", state(2), seen=seen(2), beside={"ndre": state(12)})
+    assert list(ledger.seen(book)) == ["g/0_0"]
+    for at, version in (("first", 1), (ledger.RUN, 2)):
+        both = [ledger.read_block(book, "g/0_0", at=at, channel=name) for name in (None, "ndre")]
+        assert [int(each["evidence"].max()) for each in both] == [version, version + 10]
+    ledger.write_block(book, "g/0_0", state(3), seen=seen(3))
+    with pytest.raises(FileNotFoundError):
+        ledger.read_block(book, "g/0_0", channel="ndre")
+
+
 def test_some_variables_can_be_read_alone(scratch):
     ledger.write_block(scratch, "g/0_4", state(1).assign(more=("z", [1, 2])), seen=seen(1))
     assert list(ledger.read_block(scratch, "g/0_4", names=["more"]).data_vars) == ["more"]

@@ -37,6 +37,12 @@ def test_a_night_does_not_grow_with_the_history():
     assert costs.forest(longer, cores=2).first_hours > costs.forest(WORK, cores=2).first_hours
 
 
+def test_each_index_of_health_takes_a_state_and_a_stack_of_its_own():
+    plain, more = costs.forest(WORK, cores=2), costs.forest(replace(WORK, health=3), cores=2)
+    assert more.disk_gb == pytest.approx(4 * plain.disk_gb)
+    assert more.transient_gb == pytest.approx(4 * plain.transient_gb)
+
+
 def test_a_witness_and_the_winter_take_room():
     plain = costs.forest(WORK, cores=2)
     more = costs.forest(replace(WORK, channels=2, winter=True), cores=2)

@@ -7,7 +7,7 @@ import pytest
 
 from lesniva import cube
 from lesniva.errors import InputError
-from lesniva.pipeline.place import observing
+from lesniva.pipeline.place import observing, watched
 
 PLACE: Any = SimpleNamespace(cloud_guard=0.0, access=cube.Access())
 
@@ -43,3 +43,22 @@ def test_an_index_without_its_bands_is_refused_with_those_that_are_there():
         InputError, match=r"index nbr needs nir08, swir22, scl; .* only blue, green"
     ):
         observing("nbr", days(TEN_METRES), PLACE)
+
+
+def job(*, health: bool) -> Any:
+    return SimpleNamespace(monitor=SimpleNamespace(index="auto", health=health))
+
+
+def test_health_is_watched_by_three_indices_beside_removal_where_it_is_asked_for():
+    how = watched(job(health=True), days(ALL), PLACE)
+    assert (how.index, how.also) == ("nbr", ("ndre", "crswir", "ndmi"))
+    assert {"rededge1", "swir16", "swir22", "nir08"} <= set(how.bands)
+    assert watched(job(health=False), days(ALL), PLACE).also == ()
+
+
+def test_health_without_its_bands_is_refused_with_those_that_are_there():
+    some = tuple(band for band in ALL if band != "rededge1")
+    with pytest.raises(
+        InputError, match=r"monitor.health needs nir08, rededge1, .* only blue, .*health = false"
+    ):
+        watched(job(health=True), days(ALL, some), PLACE)

@@ -183,6 +183,9 @@ class MonitorSection(Section):
     index: Literal["auto", "nbr", "ndvi", "ndmi", "ndre"] = "auto"
     """Index to watch; auto takes NBR or, where its bands are missing, NDVI. NDVI and NDMI bear
     witness to each other where the bands of both are there: a change is what both see."""
+    health: bool = False
+    """Also watch the health of the forest, by NDRE, and by CRSWIR in conifers or NDMI elsewhere:
+    dieback shows there before canopy is lost. Takes about three times as long."""
     profile: Literal["early", "standard", "strict"] = "standard"
     """How sure an alert must be."""
     season: (
@@ -191,6 +194,15 @@ class MonitorSection(Section):
     """First and last day of the year that count. When not given the scenes tell: the season begins
     when snow has left the open land for ten days, and ends when it comes back in autumn; where no
     open land is seen it lasts from 25 April (115) to 27 October (300)."""
+
+    @model_validator(mode="after")
+    def _health_beside_removal(self) -> Self:
+        if self.health and self.index in ("ndmi", "ndre"):
+            raise ValueError(
+                f'health watches {self.index} already: leave index = "auto", or take "nbr" or '
+                '"ndvi" beside it'
+            )
+        return self
 
     @model_validator(mode="after")
     def _season_in_order(self) -> Self:

@@ -122,6 +122,13 @@ class Status(IntEnum):
     NO_DATA = 255
 
 
+class Channel(IntEnum):
+    """Which channel of the forest monitor tells of a pixel."""
+
+    REMOVAL = 0
+    HEALTH = 1
+
+
 class Coverage(IntEnum):
     """Whether a pixel was seen clear lately, and if not, why; from 250 on as in `Status`."""
 

@@ -39,6 +39,8 @@ class Index:
     """``kernel(*bands, clear, out)``: fills int16 `out` where the boolean `clear` is True."""
     falls_with_damage: bool = True
     """True where the loss of canopy lowers the index."""
+    least_noise: float = 0.012
+    """What a model of its seasons is off by at least, in index units."""
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -141,6 +143,7 @@ INDICES: Mapping[str, Index] = {
             _ND.format("nir08", "rededge1"),
             "Gitelson & Merzlyak 1994",
             _normalised_difference,
+            least_noise=0.02,
         ),
         Index(
             "ndsi",
@@ -174,6 +177,7 @@ INDICES: Mapping[str, Index] = {
             "Dutrieux et al. 2021",
             _crswir,
             falls_with_damage=False,
+            least_noise=0.02,
         ),
     )
 }

@@ -1,8 +1,9 @@
 """What has been done, and the state it led to: one transaction a run.
 
 An Icechunk repository holds, a block, one Zarr group with the monitor's state and, in its
-attributes, the scenes that went into it. While a run works, every finished block is a commit on
-the branch ``run``; when all is published, ``main`` moves there in one step and the run gets a tag.
+attributes, the scenes that went into it; the states of further channels are groups inside it. While
+a run works, every finished block is a commit on the branch ``run``; when all is published, ``main``
+moves there in one step and the run gets a tag.
 A run that was killed leaves ``run`` behind, and the next one goes on from its last block; what
 readers see on ``main`` is always a whole run. Local disks are no place for concurrent commits, so
 every commit holds a file lock.
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import filelock
@@ -263,7 +265,12 @@ def _readable(repository: Any, at: str) -> Any:
 
 
 def read_block(
-    ledger: Ledger, key: str, *, at: str = RUN, names: Sequence[str] | None = None
+    ledger: Ledger,
+    key: str,
+    *,
+    at: str = RUN,
+    names: Sequence[str] | None = None,
+    channel: str | None = None,
 ) -> xr.Dataset:
     """State of one block, loaded into memory.
 
@@ -275,14 +282,26 @@ def read_block(
         As in `seen`.
     names
         Only these variables.
+    channel
+        Name of a further state of the block, of those that `write_block` was given.
     """
     store = _readable(_repository(ledger), at).store
-    with xr.open_zarr(store, group=key, consolidated=False, chunks=None, decode_cf=False) as state:
+    group = key if channel is None else f"{key}/{channel}"
+    with xr.open_zarr(
+        store, group=group, consolidated=False, chunks=None, decode_cf=False
+    ) as state:
         loaded: xr.Dataset = (state if names is None else state[list(names)]).load()
     return loaded
 
 
-def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> None:
+def write_block(
+    ledger: Ledger,
+    key: str,
+    state: xr.Dataset,
+    *,
+    seen: Seen,
+    beside: Mapping[str, xr.Dataset] = MappingProxyType({}),
+) -> None:
     """Commit the state of one block and the scenes that led to it, together.
 
     Parameters
@@ -293,14 +312,14 @@ def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> N
         Dims ``y, x`` (and small ones); written as one chunk an array.
     seen
         All that the state has seen.
+    beside
+        Further states of the block by channel, in the same commit.
 
     Raises
     ------
     EnvironmentFaultError
         The disk refuses; the block keeps the state it had.
     """
-    # texts have no place in the Zarr standard yet; what coordinates say is in the code
-    texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
     history = {
         "scenes": sorted(seen.scenes),
         "last_day_seen": str(seen.last_day),
@@ -309,14 +328,25 @@ def write_block(ledger: Ledger, key: str, state: xr.Dataset, *, seen: Seen) -> N
             for day, told in sorted(seen.told.items())
         },
     }
-    whole = state.drop_vars(texts).assign_attrs(history)
+    # a group that is written anew loses those inside it: the block comes before its channels
+    states = {key: state.assign_attrs(history)}
+    states |= {f"{key}/{channel}": further for channel, further in beside.items()}
     with _writing(ledger):
         session = _writable(_repository(ledger))
-        encoding = {name: {"chunks": whole[name].shape} for name in whole.data_vars}
-        whole.to_zarr(
-            session.store, group=key, mode="w", consolidated=False, zarr_format=3, encoding=encoding
-        )
+        for group, each in states.items():
+            _write(session.store, group, each)
         session.commit(f"block {key}")
+
+
+def _write(store: Any, group: str, state: xr.Dataset) -> None:
+    """Write a state as a group, one chunk an array."""
+    # texts have no place in the Zarr standard yet; what coordinates say is in the code
+    texts = [name for name, coord in state.coords.items() if coord.dtype.kind in "OSU"]
+    whole = state.drop_vars(texts)
+    encoding = {name: {"chunks": whole[name].shape} for name in whole.data_vars}
+    whole.to_zarr(
+        store, group=group, mode="w", consolidated=False, zarr_format=3, encoding=encoding
+    )
 
 
 def _writable(repository: Any) -> Any:

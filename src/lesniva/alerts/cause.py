@@ -87,6 +87,8 @@ RULES = (
     Rule("windthrow", "char", 0.30, 0.15, 1.0, "no sign of fire", "без признаков огня"),
     Rule("dieback", "nbr_drop", 0.28, 0.20, 1.0, "canopy stands, but loses vigour",
          "полог стоит, но слабеет"),
+    Rule("dieback", "health", 0.0, 1.0, 1.5, "seen by water and chlorophyll, not by the canopy",
+         "видно по влаге и хлорофиллу, а не по пологу", only_for=True),
     Rule("dieback", "gradual", 0.10, 0.35, 1.5, "gradual", "постепенно"),
     Rule("dieback", "spread_days", 4.0, 16.0, 0.5, "spread for weeks", "распространялось неделями",
          only_for=True),
@@ -147,7 +149,8 @@ def features(
         index 10 swir22 − 9.8 swir16 + 2, Trigg & Flasse 2001), ``gradual`` (share of the NBR loss
         that came later than six weeks), ``broadleaf`` (nir08 before), ``rectangularity`` (area
         over that of the smallest rotated rectangle), ``elongation`` (its sides), ``area_ha``,
-        ``spread_days``, and 0 or 1 for ``winter``, ``hotspot``, ``storm``;
+        ``spread_days``, and 0 or 1 for ``winter``, ``hotspot``, ``storm``, ``health`` (the channel
+        that tells of it);
         ``n_after``, the scenes seen since.
     """
     by_alert = dict(list(reflectance.groupby(level="alert_id")))
@@ -167,6 +170,7 @@ def features(
     table[["rectangularity", "elongation"]] = shape(alerts)
     table["area_ha"] = alerts["area_ha"].to_numpy(float)
     table["spread_days"] = alerts["spread_days"].to_numpy(float)
+    table["health"] = (alerts["channel"] == "health").to_numpy(float)
     table["winter"] = _over_winter(alerts)
     table["hotspot"] = _near_hotspot(alerts, hints.hotspots)
     table["storm"] = _in_storm(alerts, hints.storms)

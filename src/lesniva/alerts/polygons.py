@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from lesniva.conventions import EQUAL_AREA_CRS, Status, from_day_number
+from lesniva.conventions import EQUAL_AREA_CRS, Channel, Status, from_day_number
 
 NAMESPACE = uuid.UUID("6f9d3c4a-0c53-5f0e-9a3b-1c2f7f1d8e55")
 """Alert ids are UUIDv5 in this name space."""
@@ -33,7 +33,7 @@ MAX_GAP_DAYS = 45
 """Neighbours whose first anomalies lie further apart are two events."""
 
 DATES = ("first_anomaly", "last_normal", "likely_day", "confirmed")
-FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies")
+FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies", "channel")
 """What an alert is made of, a pixel each."""
 
 
@@ -50,7 +50,7 @@ def changed_pixels(
     ----------
     found
         `FINDINGS` → (y, x) array of one block without halo: ``status``, the dates `DATES` (day
-        numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``.
+        numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``, ``channel``.
     first_row, first_col
         Place of the block's first pixel in its grid.
     states
@@ -126,7 +126,8 @@ def alerts(
     geopandas.GeoDataFrame
         EPSG:4326, one row an alert: ``alert_id``; ``status`` (confirmed, low); ``date_min`` last
         clear normal observation and ``date_max`` first anomaly (the event lies between them, most
-        likely near ``date_likely``);
+        likely near ``date_likely``); ``channel`` (removal, or health when most of its pixels are
+        told of by that);
         ``confirmed_on`` (NaT when low); ``area_ha`` (hectares, equal-area); ``probability`` (0–1,
         median); ``magnitude`` (median change of the index, negative = loss); ``n_obs`` (median
         number of anomalies seen); ``spread_days`` (days between the tenth and the ninetieth
@@ -168,6 +169,7 @@ def _described(
     middle = pixels.drop(columns="confirmed").groupby(group).median()
     day = pixels["first_anomaly"].astype(float).groupby(group)
     spread = day.quantile(0.9) - day.quantile(0.1)
+    ill = (pixels["channel"] == Channel.HEALTH).groupby(group).mean() > 0.5
     return pd.DataFrame(
         {
             "alert_id": [
@@ -177,6 +179,7 @@ def _described(
                 )
             ],
             "status": np.where(is_confirmed, "confirmed", "low"),
+            "channel": np.where(ill, "health", "removal"),
             "date_min": _dates(middle["last_normal"]),
             "date_max": _dates(middle["first_anomaly"]),
             "date_likely": _dates(middle["likely_day"]),
@@ -219,7 +222,7 @@ def _outline(
 def no_alerts() -> gpd.GeoDataFrame:
     """Give the table of `alerts` without rows, each column with its dtype."""
     columns: dict[str, Any] = {
-        "alert_id": "str", "status": "str", "date_min": "datetime64[ns]",
+        "alert_id": "str", "status": "str", "channel": "str", "date_min": "datetime64[ns]",
         "date_max": "datetime64[ns]", "date_likely": "datetime64[ns]",
         "confirmed_on": "datetime64[ns]", "probability": "float64", "magnitude": "float64",
         "n_obs": "int64", "spread_days": "int64", "area_ha": "float64", "lon": "float64",

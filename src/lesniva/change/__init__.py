@@ -21,6 +21,7 @@ give each thread or process blocks of its own.
 """
 
 from lesniva.change.borrow import MOST_OWN, alike, borrow, cell_medians
+from lesniva.change.channels import HEALTH, HEALTH_PROFILE, joined, looked_at
 from lesniva.change.classical import bfast_regressors, monitor, reverse_cusum
 from lesniva.change.cusum import PROFILES, Options, evidence
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
@@ -43,6 +44,8 @@ from lesniva.change.winter import snow_counts, snow_offset
 __all__ = [
     "AMPLITUDE_EDGES",
     "DETECTORS",
+    "HEALTH",
+    "HEALTH_PROFILE",
     "MOST_OWN",
     "PROFILES",
     "ClassicalOptions",
@@ -61,6 +64,8 @@ __all__ = [
     "evidence",
     "expected",
     "fit",
+    "joined",
+    "looked_at",
     "merge_statistics",
     "monitor",
     "reverse_cusum",

@@ -62,6 +62,8 @@ class Work:
     channels: int = 1
     """1, or 2 with a witness."""
     winter: bool = False
+    health: int = 0
+    """Indices of the health channel, each with a state of its own."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +86,26 @@ def forest(work: Work, *, cores: int) -> Cost:
     """Estimate what a forest job takes on so many cores, from local files, in linear time."""
     clear_dates = CLEAR_SHARE * work.pixel_dates / max(work.pixels, 1)
     # the time of a fit grows with the dates it has, that of its overheads does not
-    fits = 2 * work.channels * work.pixels * (0.25 + 0.75 * clear_dates / 75) / FIT_PIXELS
+    stacks = work.channels + work.health
+    fits = 2 * stacks * work.pixels * (0.25 + 0.75 * clear_dates / 75) / FIT_PIXELS
     reading = work.pixel_dates * work.bytes_per_pixel / READ_BYTES
     state = work.pixels * (
-        STATE_BYTES + (work.channels - 1) * WITNESS_BYTES + work.winter * WINTER_BYTES
+        STATE_BYTES * (1 + work.health)
+        + (work.channels - 1) * WITNESS_BYTES
+        + work.winter * WINTER_BYTES
     )
     storing = state / STATE_BYTES_PER_SECOND
     night = (
         work.pixels * work.bytes_per_pixel / READ_BYTES
-        + work.channels * work.pixels / UPDATE_PIXELS
+        + stacks * work.pixels / UPDATE_PIXELS
         + 3 * storing  # read for the counts, read for the update, written
     )
     return Cost(
         first_hours=(reading + fits + storing) / cores / 3600,
         night_hours=night / cores / 3600,
         disk_gb=state * STORED_SHARE * KEPT_RUNS / 1e9,
-        transient_gb=2 * work.channels * work.pixel_dates / 1e9,
-        memory_gb=memory_gb(work.largest_block * work.channels),
+        transient_gb=2 * stacks * work.pixel_dates / 1e9,
+        memory_gb=memory_gb(work.largest_block * stacks),
     )
 
 

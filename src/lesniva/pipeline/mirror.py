@@ -7,7 +7,7 @@ from pathlib import Path
 import pystac
 import shapely
 
-from lesniva import aoi, indices, masks, sources
+from lesniva import aoi, change, indices, masks, sources
 from lesniva.config import (
     AnyPipeline,
     CatalogSource,
@@ -52,7 +52,8 @@ def bands_of(job: AnyPipeline) -> tuple[str, ...]:
     """Bands that a job would like to have, ``scl`` among them."""
     if isinstance(job, ForestPipeline):
         index = "nbr" if job.monitor.index == "auto" else job.monitor.index
-        wanted = (*indices.bands_of([index, "ndvi"]), *masks.VEIL_BANDS)
+        health = change.HEALTH if job.monitor.health else ()
+        wanted = (*indices.bands_of([index, "ndvi", *health]), *masks.VEIL_BANDS)
     elif job.journey == "composite":
         wanted = indices.bands_of(job.composite.index)
     else:

@@ -14,7 +14,7 @@ from lesniva import alerts, aoi, cube, execution, ledger, tasks
 from lesniva.config import ForestPipeline
 from lesniva.errors import NoDataError
 from lesniva.pipeline import replaying
-from lesniva.pipeline.place import Place, observing
+from lesniva.pipeline.place import Place, watched
 from lesniva.pipeline.running import Report, note, note_faults, run_cached, stage
 from lesniva.storage import whole_file
 
@@ -60,7 +60,7 @@ def watching_of(job: ForestPipeline, place: Place, days: Sequence[cube.SolarDay]
             f"no scene lies in the season {job.monitor.season} (days of the year): "
             "widen monitor.season or the period"
         )
-    how = observing(job.monitor.index, days, place, canopy=True)
+    how = watched(job, days, place)
     by_scene = job.monitor.season is None
     return tasks.Watching(
         how=replace(how, winter=by_scene and {"green", "red"} <= set(how.bands)),
@@ -82,9 +82,10 @@ def identity_of(job: ForestPipeline, place: Place, watching: tasks.Watching) -> 
         "witness": watching.how.witness,
         "bands": list(watching.how.bands),
         **({"cloud_guard": watching.how.cloud_guard} if watching.how.cloud_guard else {}),
+        **({"health": list(watching.how.also)} if watching.how.also else {}),
         "forest_cover": None if job.forest.cover is None else job.forest.cover.name,
         "min_cover": job.forest.min_cover,
-        **job.monitor.model_dump(mode="json", exclude={"index"}),
+        **job.monitor.model_dump(mode="json", exclude={"index", "health"}),
     }
 
 
@@ -359,6 +360,7 @@ def findings_of(run: ForestRun, as_of: np.datetime64) -> dict[str, Path]:
         block.key: {
             "book": run.book,
             "block": block,
+            "health": run.watching.how.also,
             "version": tasks.digest(
                 *_taken_in(seen[block.key]), *FOREST_RASTERS.values(), *alerts.FINDINGS
             ),

@@ -8,8 +8,8 @@ import pystac
 import shapely
 from rasterio.warp import transform_bounds
 
-from lesniva import aoi, cube, indices, masks, sources, tasks
-from lesniva.config import AnyPipeline, Filters, Pipeline, StacSource
+from lesniva import aoi, change, cube, indices, masks, sources, tasks
+from lesniva.config import AnyPipeline, Filters, ForestPipeline, Pipeline, StacSource
 from lesniva.errors import InputError
 from lesniva.pipeline import mirror
 from lesniva.pipeline.running import Report, stage
@@ -207,3 +207,22 @@ def observing(
         cloud_guard=place.cloud_guard,
         access=place.access,
     )
+
+
+def watched(job: ForestPipeline, days: Sequence[cube.SolarDay], place: Place) -> tasks.Observing:
+    """Settle what watches a forest: the index of removal and, where asked, those of health.
+
+    Raises
+    ------
+    InputError
+        The scenes lack the bands.
+    """
+    health = tuple(change.HEALTH) if job.monitor.health else ()
+    how = observing(job.monitor.index, days, place, canopy=True, also=health)
+    if how.also != health:
+        common = common_bands(days)
+        raise InputError(
+            f"monitor.health needs {', '.join(indices.bands_of(health))}; all scenes of the source "
+            f"have only {', '.join(sorted(common))}: set health = false, or choose another source"
+        )
+    return how

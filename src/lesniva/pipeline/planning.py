@@ -17,7 +17,7 @@ from lesniva.config import (
 )
 from lesniva.errors import InputError, LesnivaError
 from lesniva.pipeline import costs, mirror
-from lesniva.pipeline.place import Place, known, observing, place_of
+from lesniva.pipeline.place import Place, known, observing, place_of, watched
 from lesniva.pipeline.telling import read_layers
 
 
@@ -165,6 +165,7 @@ def _work(
         ),
         channels=1 if how.witness is None else 2,
         winter=job.monitor.season is None and {"green", "red"} <= set(how.bands),
+        health=len(how.also),
     )
 
 
@@ -172,7 +173,7 @@ def _observing(
     job: AnyPipeline, days: list[cube.SolarDay], place: Place
 ) -> tuple[tasks.Observing, ...]:
     if isinstance(job, ForestPipeline):
-        return (observing(job.monitor.index, days, place, canopy=True),)
+        return (watched(job, days, place),)
     names = job.composite.index if isinstance(job, CompositePipeline) else ["ndvi"]
     return tuple(observing(name, days, place) for name in names)
 

@@ -15,6 +15,7 @@ TITLES: dict[str, tuple[str, str]] = {
     "cause_prob": ("probability of the cause", "вероятность причины"),
     "change_from": ("last day without the change", "последний день без изменения"),
     "change_to": ("first day with the change", "первый день с изменением"),
+    "channel": ("channel", "канал"),
     "closed_on": ("closed on", "закрыт"),
     "comment": ("comment", "примечание"),
     "confirmed_on": ("confirmed on", "дата подтверждения"),

@@ -20,24 +20,34 @@ from lesniva.tasks.observing import INSIDE, READ_THREADS, BlockReport, Observing
 
 
 def findings_block(
-    *, book: ledger.Ledger, block: aoi.Block, version: str, as_of: np.datetime64, out: Path
+    *,
+    book: ledger.Ledger,
+    block: aoi.Block,
+    health: Sequence[str],
+    version: str,
+    as_of: np.datetime64,
+    out: Path,
 ) -> BlockReport:
     """Write what the monitor says of a block, without its halo, as an ``.npz`` file.
 
     Parameters
     ----------
+    health
+        Indices of the health channel, where it is on.
     version
         Fingerprint of what the state has seen: it names the file, so that another state makes
         another file.
     as_of
         Day of the last scene of the area: what it has left unconfirmed for long is not shown.
     out
-        Arrays (y, x) of `change.events`, the probability in ``percent``, 0 without evidence, and
+        Arrays (y, x) of `change.joined`, the probability in ``percent``, 0 without evidence, and
         ``n_obs``: the clear observations that the pixel's model stands on, missing outside forest.
     """
     del version
     state = ledger.read_block(book, block.key)
-    events = change.events(state, halo=INSIDE, as_of=as_of)
+    states = [state, *(ledger.read_block(book, block.key, channel=name) for name in health)]
+    removal, *ill = (change.events(each, halo=INSIDE, as_of=as_of) for each in states)
+    events = change.joined(removal, ill)
     # log-odds of 0 are "no evidence", not "fifty-fifty"
     found = {str(name): variable.values for name, variable in events.data_vars.items()}
     probability = found["probability"]

@@ -21,6 +21,9 @@ LATE = np.timedelta64(30, "D")
 """A scene that is older than this beside the newest day seen is passed over: most likely it is a
 reprocessed copy of a known one."""
 
+ALSO = "also_"
+"""In front of the names of further stacks, in the files between two passes."""
+
 N_STRATA = len(change.AMPLITUDE_EDGES) + 1
 """Strata of equal seasonality that scenes are corrected by."""
 
@@ -70,9 +73,9 @@ def read_history(
         green = np.flatnonzero(masks.in_season(observed.dates))
         low, _ = composites.percentile_range(observed.stack[green], low=0.2, high=0.8)
         watched = watched & masks.forest_from_history(watching.how.index, indices.from_scaled(low))
-        observed.stack[:, ~watched] = NODATA_INT16
-        observed.witness[:, ~watched] = NODATA_INT16
-        observed.bright[:, ~watched] = NODATA_INT16
+        stacks = (observed.stack, observed.witness, observed.bright, *observed.also.values())
+        for stack in stacks:
+            stack[:, ~watched] = NODATA_INT16
     saved = _save_observed(
         out,
         observed,
@@ -102,9 +105,13 @@ def survey_history(
     observed = _read_observed(history, scenes)
     if not len(observed.dates):
         return BlockReport()
-    model, witness = _models(observed.stack, observed.witness, observed.dates)
+    model, witness = _models(observed.stack, observed.witness, observed.dates, watching.how)
     strata = change.amplitude_strata(change.seasonal_amplitude(model))
-    counts = _count_all(observed, model, witness, strata, watching)
+    health = {
+        name: _fit(name, _of_strata(name, stack, strata), observed.dates)
+        for name, stack in observed.also.items()
+    }
+    counts = _count_all(observed, model, witness, health, strata, watching)
     lent = lendable(model, strata, block.padded(HALO))
     with whole_file(out) as temporary:
         np.savez(temporary, dates=observed.dates, strata=strata.values, **counts, **lent)  # type: ignore[arg-type]
@@ -144,9 +151,8 @@ def fit_history(
     stack = change.corrected(_labelled(observed.stack), strata, shifts)
     other = observed.witness
     if len(other):
-        of_witness = shifts.assign(offset=shifts["witness_offset"])
-        other = change.corrected(_labelled(other), strata, of_witness).values
-    model, witness = _models(stack.values, other, observed.dates)
+        other = change.corrected(_labelled(other), strata, _those_of("witness", shifts)).values
+    model, witness = _models(stack.values, other, observed.dates, watching.how)
     model["status"] = model["status"].where(watched, np.uint8(Status.NOT_FOREST))
     model = borrowed(model, stack.values, observed.dates, block.padded(HALO), lent)
     status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
@@ -164,7 +170,11 @@ def fit_history(
     seen = ledger.Seen(
         frozenset(names.tolist()), watching.history_end, _newest(told, dates, watching.history_end)
     )
-    ledger.write_block(book, block.key, state, seen=seen)
+    health = {
+        name: _start_health(name, stack, observed.dates, status, strata, shifts)
+        for name, stack in observed.also.items()
+    }
+    ledger.write_block(book, block.key, state, seen=seen, beside=health)
     history.unlink()
     survey.unlink()
     return BlockReport()
@@ -205,6 +215,9 @@ def read_new(
     if not observed.days:
         return observed.report()
     strata = change.amplitude_strata(change.seasonal_amplitude(state))
+    health = {
+        name: ledger.read_block(book, block.key, at=at, channel=name) for name in watching.how.also
+    }
     more = {}
     if "snow_sigma" in state:
         bright = observed.bright[:, HALO:-HALO, HALO:-HALO]
@@ -215,7 +228,7 @@ def read_new(
         **more,
         strata=strata.values,
         open_land=observed.open_land(aoi.inside(halo, grid) & (status == Status.NOT_FOREST)),
-        **_count_all(observed, state, _witness_model(state), strata, watching),
+        **_count_all(observed, state, _witness_model(state), health, strata, watching),
     )
     return observed.report(new=saved)
 
@@ -248,6 +261,7 @@ def update_monitor(
         snow_time = dates[saved["bright_places"]]
         snowy = _snowy(snow_time, scenes)
         snow, snow_time = _labelled(saved["bright"][snowy]), snow_time[snowy]
+        also = _saved_also(saved)
     shifts = read_corrections(corrections, dates)
     offsets = pd.read_parquet(scenes)["snow_offset"].loc[pd.DatetimeIndex(snow_time)]
     state = change.update(
@@ -258,18 +272,27 @@ def update_monitor(
         strata=strata,
         options=watching.profile,
         witness=witness,
-        witness_corrections=shifts.assign(
-            offset=shifts["witness_offset"], noise=shifts["witness_noise"]
-        ),
+        witness_corrections=_those_of("witness", shifts),
         snow=snow,
         snow_time=snow_time,
         snow_offset=offsets.to_numpy(),
     )
+    health = {
+        name: change.update(
+            ledger.read_block(book, block.key, at=at, channel=name),
+            _labelled(values),
+            dates,
+            corrections=_those_of(name, shifts),
+            strata=strata,
+            options=change.HEALTH_PROFILE,
+        )
+        for name, values in also.items()
+    }
     taken_in = np.append(np.array(list(seen.told), dtype="datetime64[D]"), dates)
     now = ledger.Seen(
         seen.scenes | frozenset(names.tolist()), dates[-1], _newest(told, taken_in, dates[-1])
     )
-    ledger.write_block(book, block.key, state, seen=now)
+    ledger.write_block(book, block.key, state, seen=now, beside=health)
     new.unlink()
     return BlockReport()
 
@@ -293,10 +316,51 @@ def _models(
     stack: npt.NDArray[np.int16],
     witness: npt.NDArray[np.int16],
     dates: npt.NDArray[np.datetime64],
+    how: Observing,
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Model of the index and of the witness, where there is one."""
-    model = change.fit(_labelled(stack), dates)
-    return model, change.fit(_labelled(witness), dates) if len(witness) else None
+    model = _fit(how.index, stack, dates)
+    return model, _fit(how.witness, witness, dates) if how.witness is not None else None
+
+
+def _fit(index: str, stack: npt.NDArray[np.int16], dates: npt.NDArray[np.datetime64]) -> xr.Dataset:
+    """Model of an index."""
+    floor = indices.INDICES[index].least_noise
+    return change.fit(_labelled(stack), dates, sigma_floor=floor)
+
+
+def _of_strata(
+    index: str, stack: npt.NDArray[np.int16], strata: xr.DataArray
+) -> npt.NDArray[np.int16]:
+    """Leave of a stack what an index of health watches."""
+    return np.where(change.looked_at(index, strata), stack, np.int16(NODATA_INT16))
+
+
+def _start_health(
+    index: str,
+    stack: npt.NDArray[np.int16],
+    dates: npt.NDArray[np.datetime64],
+    status: npt.NDArray[np.uint8],
+    strata: xr.DataArray,
+    shifts: xr.Dataset,
+) -> xr.Dataset:
+    """Begin to watch an index of health, on the corrected scenes, where removal is watched."""
+    seen = _labelled(_of_strata(index, stack, strata))
+    stable = change.corrected(seen, strata, _those_of(index, shifts)).values
+    model = _fit(index, stable, dates)
+    model["status"] = model["status"].where(status < Status.NOT_FOREST, status)
+    falls = indices.INDICES[index].falls_with_damage
+    return change.start(model, channel=index, decrease=falls, options=change.HEALTH_PROFILE)
+
+
+def _those_of(channel: str, shifts: xr.Dataset) -> xr.Dataset:
+    """Corrections of another index than the first: what is passed over is the same for all."""
+    return shifts.assign(offset=shifts[f"{channel}_offset"], noise=shifts[f"{channel}_noise"])
+
+
+def _saved_also(saved: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.int16]]:
+    """Stacks of further indices, as `_save_observed` kept them."""
+    return {name.removeprefix(ALSO): saved[name] for name in saved if name.startswith(ALSO)}
 
 
 def _witness_model(state: xr.Dataset) -> xr.Dataset | None:
@@ -321,6 +385,7 @@ def _save_observed(out: Path, observed: Observations, **more: npt.NDArray[Any]) 
             witness=observed.witness,
             bright=observed.bright,
             bright_places=observed.bright_places,
+            **{f"{ALSO}{name}": values for name, values in observed.also.items()},  # type: ignore[arg-type]
             dates=observed.dates,
             scenes=np.array(scenes, dtype=np.str_),
             **more,  # type: ignore[arg-type]
@@ -334,6 +399,7 @@ class _Kept:
 
     stack: npt.NDArray[np.int16]
     witness: npt.NDArray[np.int16]
+    also: Mapping[str, npt.NDArray[np.int16]]
     dates: npt.NDArray[np.datetime64]
     reached: npt.NDArray[np.uint8]
 
@@ -353,6 +419,7 @@ def _read_observed(history: Path, scenes: Path) -> _Kept:
         return _Kept(
             saved["stack"][keep],
             witness[keep] if len(witness) else witness,
+            {name: values[keep] for name, values in _saved_also(saved).items()},
             saved["dates"][keep],
             saved["reached"][keep],
         )
@@ -362,14 +429,19 @@ def _count_all(
     observed: Observations | _Kept,
     model: xr.Dataset,
     witness: xr.Dataset | None,
+    health: Mapping[str, xr.Dataset],
     strata: xr.DataArray,
     watching: Watching,
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Count how each scene departs from the models, as ``count_…`` and ``witness_count_…``."""
+    """Count how each scene departs from the models, as ``count_…``, ``witness_count_…``, ….
+
+    The indices of health have their own name in front.
+    """
     counts = {}
     for prefix, name, stack, of_index in (
         ("", watching.how.index, observed.stack, model),
         ("witness_", watching.how.witness, observed.witness, witness),
+        *((f"{each}_", each, observed.also[each], health[each]) for each in health),
     ):
         if name is None or of_index is None:
             continue

@@ -127,7 +127,7 @@ def corrections(
     scenes
         Table of `seasons`.
     how
-        Index and witness.
+        Index, witness and indices of health.
     gate
         Whether to reject spoilt scenes; the robust fit of the history bears them.
     usual_spread
@@ -137,11 +137,15 @@ def corrections(
     -------
     pandas.DataFrame
         Index ``(time, stratum)``, columns as the variables of `change.correction`, with
-        ``witness_offset`` and ``witness_noise``, the ``scenes`` that were counted, and
-        ``gate_reason``, why the scene would be passed over in any season; then as `within_season`.
+        ``witness_offset`` and ``witness_noise``, the same of each index of health by its name, the
+        ``scenes`` that were counted, and ``gate_reason``, why the scene would be passed over in any
+        season; then as `within_season`.
     """
     total: dict[np.datetime64, dict[str, npt.NDArray[np.int64]]] = {}
-    names = [f"{prefix}count_{name}" for prefix in ("", "witness_") for name in COUNTS]
+    others = {} if how.witness is None else {"witness": how.witness}
+    others |= {name: name for name in how.also}
+    prefixes = ("", *(f"{other}_" for other in others))
+    names = [f"{prefix}count_{name}" for prefix in prefixes for name in COUNTS]
     for path in paths:
         with np.load(path) as saved:
             dates = saved["dates"]
@@ -155,12 +159,14 @@ def corrections(
         made = change.correction(
             _statistics(date, of_date, how.index), gate=gate, usual_spread=usual_spread
         )
-        of_witness = made
-        if how.witness is not None:
-            of_witness = change.correction(
-                _statistics(date, of_date, how.witness, "witness_"), gate=gate
-            )
-        made = made.assign(witness_offset=of_witness["offset"], witness_noise=of_witness["noise"])
+        further = {"witness_offset": made["offset"], "witness_noise": made["noise"]}
+        for other, index in others.items():
+            of_other = change.correction(_statistics(date, of_date, index, f"{other}_"), gate=gate)
+            further |= {
+                f"{other}_offset": of_other["offset"],
+                f"{other}_noise": of_other["noise"],
+            }
+        made = made.assign(further)
         tables.append(made.to_dataframe(dim_order=["time", "stratum"]))
     if not tables:
         return pd.DataFrame()

@@ -35,6 +35,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "cause_unknown": ("unknown", "не определена"),
     "cause_windthrow": ("windthrow", "ветровал"),
     "changed": ("Changed", "Изменение"),
+    "channel_health": ("health of the forest", "состояние леса"),
+    "channel_removal": ("removal of canopy", "утрата полога"),
     "chips_none": (
         "Pictures and charts are made for the newest and largest alerts only.",
         "Снимки и графики построены только для самых новых и крупных сигналов.",
