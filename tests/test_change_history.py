@@ -1,5 +1,7 @@
 """The seasonal model of the stable history."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lesniva.change import expected, fit, reverse_cusum
-from lesniva.change.regression import design, median, moments
+from lesniva.change.regression import (
+    GROUP,
+    MOMENT_STEPS,
+    design,
+    grouped,
+    median,
+    moments,
+    subset_sums,
+)
 from lesniva.conventions import NODATA_INT16, Status, from_day_number, to_day_number
 from lesniva.errors import InputError
 
@@ -252,6 +262,24 @@ def test_products_of_regressors_are_made_of_fewer_columns(order, trend):
     wanted = X[:, row] * X[:, column]
     np.testing.assert_allclose((columns[:, place] * share).sum(axis=-1), wanted, atol=1e-13)
     assert order == 1 or columns.shape[1] < wanted.shape[1]
+
+
+def test_moments_of_any_choice_of_dates_are_sums_of_listed_subsets():
+    year = from_day_number(DAYS).astype("datetime64[Y]").astype(np.int64)
+    first = grouped(year)
+    columns, _, _ = moments(DAYS, 2, trend=True)
+    table = subset_sums(columns, first)
+    assert (len(first) - 1) % 4 == 0
+    assert first[-1] == DAYS.size
+    assert np.diff(first).max() <= GROUP
+    seen = np.random.default_rng(3).random(DAYS.size) < 0.5
+    total = np.zeros(table.shape[2], dtype=np.int64)
+    for group, (begin, end) in enumerate(pairwise(first)):
+        assert np.unique(year[begin:end]).size <= 1
+        total += table[group, (seen[begin:end] << np.arange(end - begin)).sum()]
+    wanted = columns[seen].sum(axis=0)
+    np.testing.assert_allclose(total[: wanted.size] / MOMENT_STEPS, wanted, atol=1e-8)
+    assert (total[wanted.size :] == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def season(tmp_path_factory):
     ("name", "side", "how"),
     [
         ("OLS", 512, {"method": "ols", "trim": None}),
+        # coefficients and residuals alone, which is all that nrt computes
+        ("OLS", 512, {"method": "ols", "trim": None, "sigma": "ols"}),
         ("RIRLS", 200, {"method": "robust", "trim": None}),
         ("ROC", 200, {"method": "ols", "trim": "roc"}),
     ],
@@ -57,7 +59,8 @@ def test_history_fit(season, beside, peer, name, side, how):
 
     files = {"stack": folder / "history.npy", "dates": folder / "history_dates.npy"}
     beside(
-        f"history fit {name}, {side}² px, 150 dates, half missing, order 2 + trend, 2 threads",
+        f"history fit {name}, noise by {how.get('sigma', 'mad')}, {side}² px, 150 dates, "
+        "half missing, order 2 + trend, 2 threads",
         ours,
         {"nrt 0.3.0": peer("nrt_fit", method=name, **files)},
         rounds=3,

@@ -14,7 +14,14 @@ import xarray as xr
 
 from lesniva.change.critical import reverse_cusum_critical_value
 from lesniva.change.lanes import LANES, Calendar, Fitted, Method, fit_pixels
-from lesniva.change.regression import coefficient_names, day_numbers, design, moments
+from lesniva.change.regression import (
+    coefficient_names,
+    day_numbers,
+    design,
+    grouped,
+    moments,
+    subset_sums,
+)
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status, flags, from_day_number
 from lesniva.errors import InputError
 
@@ -97,13 +104,11 @@ def fit(
             "trim 'roc' or None, sigma 'mad' or 'ols'"
         )
     day = day_numbers(time)
-    X = design(day, max_order, trend=trend)
-    p = X.shape[1]
+    p = 1 + trend + 2 * max_order
     shape = stack.shape[1:]
     n_pixels = shape[0] * shape[1]
     fitted = _room(p, n_pixels)
-    year = from_day_number(day).astype("datetime64[Y]").astype(np.int64)
-    calendar = Calendar(day, year, X, *moments(day, max_order, trend=trend))
+    calendar = _calendar(day, max_order, trend=trend)
     how = Method(
         trend=int(trend),
         max_order=max_order,
@@ -145,6 +150,25 @@ def fit(
     return model
 
 
+def _calendar(day: npt.NDArray[np.int64], max_order: int, *, trend: bool) -> Calendar:
+    """Prepare what depends on the dates alone."""
+    year = from_day_number(day).astype("datetime64[Y]").astype(np.int64)
+    X = design(day, max_order, trend=trend)
+    columns, place, share = moments(day, max_order, trend=trend)
+    first = grouped(year)
+    padding = max(8, -(-X.shape[1] // 4) * 4) - X.shape[1]
+    return Calendar(
+        day=day,
+        year=year,
+        X=np.pad(X, ((0, 0), (0, padding))),
+        moments=columns,
+        place=place,
+        share=share,
+        first=first,
+        subsets=subset_sums(columns, first),
+    )
+
+
 def _room(p: int, n_pixels: int) -> Fitted:
     """Arrays for the results of so many pixels."""
     return Fitted(
@@ -179,7 +203,7 @@ def _reconsider(
         newest = seen & (np.cumsum(seen[::-1], axis=0)[::-1] <= NEWEST)
         residual = columns / INDEX_SCALE
         # not as a matrix product: what a pixel gets must not depend on how many there are
-        for x, coefficient in zip(calendar.X.T, whole.coefficients, strict=True):
+        for x, coefficient in zip(calendar.X.T, whole.coefficients, strict=False):
             residual -= x[:, np.newaxis] * np.where(modelled, coefficient, 0.0)
         residual[~newest] = np.nan
         departure = np.abs(np.nanmedian(residual, axis=0))

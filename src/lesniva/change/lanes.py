@@ -13,25 +13,28 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import MAD_TO_SIGMA, Float, Int, inner
+from lesniva.change.regression import MAD_TO_SIGMA, MOMENT_STEPS, Code, Float, Int, inner
 from lesniva.change.tile import (
     Key,
+    Single,
     combine,
     lanewise,
     median_sizes,
     newest_first,
     recursive_residuals,
     residuals,
+    sizes,
     solve,
     stable_lengths,
+    sums_of_subsets,
     weighted_sums,
 )
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 
-LANES = 64
+LANES = 128
 """Pixels of a tile: enough for the vector units, few enough for the second-level cache."""
 
-_TILES = 16
+_TILES = 8
 """Tiles whose slices are fetched together."""
 
 MIN_OBSERVATIONS = 9
@@ -73,13 +76,17 @@ class Calendar(NamedTuple):
     year: Int
     """(time) calendar years."""
     X: Float
-    """(time, p) regressors of the highest order."""
+    """(time, p') regressors of the highest order, and columns of zeros (`tile.residuals`)."""
     moments: Float
     """(time, m) what the products of two regressors are made of (`regression.moments`)."""
     place: Int
     """(q, 2) the two moments of a product …"""
     share: Float
     """(q, 2) … and the share of each."""
+    first: Int
+    """(group + 1) first date of each group of dates (`regression.grouped`) …"""
+    subsets: Int
+    """(group, code, m') … and the moments' sums over its subsets (`regression.subset_sums`)."""
 
 
 class Method(NamedTuple):
@@ -112,16 +119,20 @@ class Room(NamedTuple):
 
     rows: Int
     """(row) slices of the stack."""
+    raw: Key
+    """(row, lane) index as in the stack, missing where not observed or trimmed …"""
     y: Float
-    """(row, lane) index in steps, 0 where missing or trimmed."""
-    w: Float
-    """(row, lane) 1 where observed and not trimmed."""
+    """(row, lane) … and 0 there."""
+    codes: Code
+    """(group, lane) the same as bits: which dates of a group a pixel has."""
+    sums: Int
+    """(lane, m') moments summed over them."""
     v: Float
     """(row, lane) weights of the fit in hand …"""
     vy: Float
-    """(row, lane) … and the index weighted by them."""
-    r: Float
-    """(row, lane) residuals, or recursive residuals."""
+    """(row, lane) … and the index weighted by them; also recursive residuals."""
+    r: Single
+    """(row, lane) sizes of the residuals, infinite without observation."""
     place: Int
     """(row, lane) rows of a pixel's observations, the newest first."""
     n: Int
@@ -137,50 +148,57 @@ class Room(NamedTuple):
     b: Float
     """(p, lane) their right sides."""
     beta: Float
-    """(p, lane) coefficients, 0 above the size."""
+    """(p', lane) coefficients, 0 above the size."""
     better: Float
     """(p, lane) those of the next iteration."""
     fine: Float
     """(lane) 0 where the equations do not hold."""
+    total: Single
+    """(lane) sum of |residual| …"""
     median: Float
-    """(lane) median |residual|."""
+    """(lane) … and their median."""
     keys: Key
-    bounds: Key
+    search: Key
+    extremes: Single
+    column: Single
     floats: Float
-    """(p + 5, lane) for the steps to work in, as the following ones."""
+    """(p + 5, lane) for the steps to work in, as the others around."""
     L: Float
     R: Float
-    line: Float
 
 
 @inner
-def _room(n_times: int, p: int, n_moments: int, lanes: int) -> Room:
+def _room(n_times: int, p: int, calendar: Calendar, lanes: int) -> Room:
     q = p * (p + 1) // 2
     plane = (n_times, lanes)
     return Room(
         rows=np.empty(n_times, dtype=np.int64),
+        raw=np.empty(plane, dtype=np.int16),
         y=np.empty(plane),
-        w=np.empty(plane),
+        codes=np.zeros((calendar.subsets.shape[0], lanes), dtype=np.uint16),
+        sums=np.empty((lanes, calendar.subsets.shape[2]), dtype=np.int64),
         v=np.empty(plane),
         vy=np.empty(plane),
-        r=np.empty(plane),
+        r=np.empty(plane, dtype=np.float32),
         place=np.empty((n_times + 1, lanes), dtype=np.int64),
         n=np.empty(lanes, dtype=np.int64),
         size=np.empty(lanes, dtype=np.int64),
         scale=np.empty(lanes),
-        S=np.empty((n_moments, lanes)),
+        S=np.empty((calendar.moments.shape[1], lanes)),
         A=np.empty((q, lanes)),
         b=np.empty((p, lanes)),
-        beta=np.empty((p, lanes)),
+        beta=np.zeros((calendar.X.shape[1], lanes)),
         better=np.empty((p, lanes)),
         fine=np.empty(lanes),
+        total=np.empty(lanes, dtype=np.float32),
         median=np.empty(lanes),
         keys=np.empty(plane, dtype=np.int16),
-        bounds=np.empty((6, lanes), dtype=np.int16),
+        search=np.empty((7, lanes), dtype=np.int16),
+        extremes=np.empty((2, lanes), dtype=np.float32),
+        column=np.empty(n_times, dtype=np.float32),
         floats=np.empty((p + 5, lanes)),
         L=np.empty((q, lanes)),
         R=np.empty((p + 1, p + 1, lanes)),
-        line=np.empty(n_times),
     )
 
 
@@ -194,7 +212,7 @@ def fit_pixels(
     of making vector instructions of them.
     """
     n_times, n_pixels = stack.shape
-    room = _room(n_times, calendar.X.shape[1], calendar.moments.shape[1], lanes)
+    room = _room(n_times, fitted.coefficients.shape[0], calendar, lanes)
     # A tile's part of a slice is too short to be fetched in time; that of some tiles is not.
     strip = np.empty((n_times, _TILES * lanes), dtype=np.int16)
     for first in range(0, n_pixels, lanes):
@@ -203,8 +221,9 @@ def fit_pixels(
             width = min(strip.shape[1], n_pixels - first)
             for t in range(n_times):
                 strip[t, :width] = stack[t, first : first + width]
-        n_rows = _gather(strip, at, min(lanes, n_pixels - first), room)
-        _choose_orders(n_rows, first, calendar, method, room, fitted)
+                strip[t, width:] = _NODATA
+        n_rows = _gather(strip, at, calendar.first, room)
+        _choose_orders(first, calendar, method, room, fitted)
         if method.critical > 0.0:
             _trim(n_rows, first, calendar, method, room, fitted)
         _fit(n_rows, calendar, method, room)
@@ -212,27 +231,41 @@ def fit_pixels(
 
 
 @lanewise
-def _gather(strip: npt.NDArray[np.int16], first: int, count: int, room: Room) -> int:
-    """Copy the observed slices of a tile of so many pixels; returns how many there are."""
+def _gather(strip: npt.NDArray[np.int16], at: int, first: Int, room: Room) -> int:
+    """Copy the observed slices of a tile; returns how many there are."""
     lanes = room.size.size
     n_rows = 0
-    for t in range(strip.shape[0]):
-        values = strip[t, first : first + count]
-        y, w = room.y[n_rows], room.w[n_rows]
-        seen = 0
-        for lane in range(count):
-            seen += values[lane] != _NODATA
-        if seen == 0:
-            continue
-        for lane in range(count):
-            y[lane] = values[lane] if values[lane] != _NODATA else 0.0
-        for lane in range(count):
-            w[lane] = 1.0 if values[lane] != _NODATA else 0.0
-        for lane in range(count, lanes):
-            w[lane], y[lane] = 0.0, 0.0
-        room.rows[n_rows] = t
-        n_rows += 1
+    for g in range(first.size - 1):
+        seen = _encode(strip, at, first[g], first[g + 1], room.codes[g])
+        for t in range(first[g], first[g + 1]):
+            if seen >> (t - first[g]) & 1 == 0:
+                continue
+            values, raw, y = strip[t, at : at + lanes], room.raw[n_rows], room.y[n_rows]
+            for lane in range(lanes):
+                raw[lane] = values[lane]
+            for lane in range(lanes):
+                y[lane] = values[lane] if values[lane] != _NODATA else 0.0
+            room.rows[n_rows] = t
+            n_rows += 1
     return n_rows
+
+
+@lanewise
+def _encode(
+    strip: npt.NDArray[np.int16], at: int, begin: int, end: int, code: npt.NDArray[np.uint16]
+) -> int:
+    """Which dates of a group each pixel of a tile has, as bits; returns those of any pixel."""
+    lanes = code.size
+    for lane in range(lanes):
+        code[lane] = 0
+    for t in range(begin, end):
+        values, bit = strip[t, at : at + lanes], np.uint16(1 << (t - begin))
+        for lane in range(lanes):
+            code[lane] |= bit if values[lane] != _NODATA else np.uint16(0)
+    seen = np.uint16(0)
+    for lane in range(lanes):
+        seen |= code[lane]
+    return int(seen)
 
 
 @inner
@@ -246,50 +279,57 @@ def _order_of(n: int, n_years: int, max_order: int) -> int:
 
 
 @lanewise
-def _count(n_rows: int, year: Int, room: Room) -> None:
-    """Observations of each pixel into n; calendar years with any as first row of floats."""
+def _count(calendar: Calendar, room: Room) -> None:
+    """Observations of each pixel into n, calendar years with any as first row of floats."""
     lanes = room.n.size
-    years, seen, total = room.floats[0], room.floats[1], room.floats[2]
+    first, year = calendar.first, calendar.year
+    years, of_year = room.floats[0], room.search[0]
+    sums_of_subsets(room.codes, calendar.subsets, room.sums)
     for lane in range(lanes):
-        years[lane], seen[lane], total[lane] = 0.0, 0.0, 0.0
-    for i in range(n_rows):
-        w = room.w[i]
+        years[lane], of_year[lane] = 0.0, 0
+        room.n[lane] = room.sums[lane, 0] // int(MOMENT_STEPS)  # the first moment is 1
+    for g in range(first.size - 1):
+        code = room.codes[g]
         for lane in range(lanes):
-            total[lane] += w[lane]
-            seen[lane] = max(seen[lane], w[lane])
-        if i + 1 == n_rows or year[room.rows[i + 1]] != year[room.rows[i]]:
+            of_year[lane] |= np.int16(code[lane])
+        if first[g + 1] == year.size or year[first[g + 1]] != year[first[g]]:
             for lane in range(lanes):
-                years[lane] += seen[lane]
-                seen[lane] = 0.0
-    for lane in range(lanes):
-        room.n[lane] = int(total[lane])
+                years[lane] += 1.0 if of_year[lane] != 0 else 0.0
+            for lane in range(lanes):
+                of_year[lane] = 0
 
 
 @inner
-def _first_row(n_rows: int, lane: int, w: Float) -> int:
-    """First row in which a pixel was observed; it was in one."""
-    i = 0
-    while i < n_rows - 1 and w[i, lane] == 0.0:
-        i += 1
-    return i
+def _first_observed(lane: int, first: Int, codes: Code) -> int:
+    """First date that a pixel has; it has one."""
+    g = 0
+    while codes[g, lane] == 0:
+        g += 1
+    t = first[g]
+    while codes[g, lane] >> (t - first[g]) & 1 == 0:
+        t += 1
+    return int(t)
 
 
 @inner
-def _last_row(n_rows: int, lane: int, w: Float) -> int:
-    """Last row in which a pixel was observed; it was in one."""
-    i = n_rows - 1
-    while i > 0 and w[i, lane] == 0.0:
-        i -= 1
-    return i
+def _last_observed(lane: int, first: Int, codes: Code) -> int:
+    """Last date that a pixel has; it has one."""
+    g = codes.shape[0] - 1
+    while codes[g, lane] == 0:
+        g -= 1
+    t = first[g + 1] - 1
+    while codes[g, lane] >> (t - first[g]) & 1 == 0:
+        t -= 1
+    return int(t)
 
 
 @inner
 def _choose_orders(
-    n_rows: int, first: int, calendar: Calendar, method: Method, room: Room, fitted: Fitted
+    first: int, calendar: Calendar, method: Method, room: Room, fitted: Fitted
 ) -> None:
     """Order by the observations there are, or why there is none."""
     day, size = calendar.day, room.size
-    _count(n_rows, calendar.year, room)
+    _count(calendar, room)
     for lane in range(size.size):
         pixel = first + lane
         size[lane] = 0
@@ -302,8 +342,8 @@ def _choose_orders(
             fitted.last_observed[pixel] = 0
             fitted.status[pixel] = _NEVER
             continue
-        fitted.history_start[pixel] = day[room.rows[_first_row(n_rows, lane, room.w)]]
-        fitted.last_observed[pixel] = day[room.rows[_last_row(n_rows, lane, room.w)]]
+        fitted.history_start[pixel] = day[_first_observed(lane, calendar.first, room.codes)]
+        fitted.last_observed[pixel] = day[_last_observed(lane, calendar.first, room.codes)]
         if n < MIN_OBSERVATIONS or n_years < MIN_SEASONS:
             fitted.status[pixel] = _TOO_FEW
         else:
@@ -316,24 +356,22 @@ def _trim(
     n_rows: int, first: int, calendar: Calendar, method: Method, room: Room, fitted: Fitted
 ) -> None:
     """Leave the stable history only, by the reverse ordered CUSUM."""
-    size, n, w, y = room.size, room.n, room.w, room.y
-    n_steps = newest_first(n_rows, w, room.place, n)
+    size, n = room.size, room.n
+    n_steps = newest_first(n_rows, room.raw, room.place, n)
     recursive_residuals(
-        n_steps, room.rows, calendar.X, y, room.place, n, size, room.R, room.floats, room.r
+        n_steps, room.rows, calendar.X, room.y, room.place, n, size, room.R, room.floats, room.vy
     )
     kept = np.empty_like(n)
-    stable_lengths(n_steps, n, size, method.critical, room.r, room.floats, kept)
+    stable_lengths(n_steps, n, size, method.critical, room.vy, room.floats, kept)
     for lane in range(size.size):
         if size[lane] > 0 and kept[lane] < n[lane]:
-            for i in range(room.place[kept[lane], lane] + 1):
-                w[i, lane] = 0.0
-                y[i, lane] = 0.0
-    _count(n_rows, calendar.year, room)
+            _forget(room.place[kept[lane], lane] + 1, lane, calendar.first, room)
+    _count(calendar, room)
     for lane in range(size.size):
         pixel = first + lane
         if size[lane] == 0 or n[lane] == fitted.n_history[pixel]:
             continue
-        start = calendar.day[room.rows[_first_row(n_rows, lane, w)]]
+        start = calendar.day[_first_observed(lane, calendar.first, room.codes)]
         fitted.n_history[pixel] = n[lane]
         fitted.history_start[pixel] = start
         if n[lane] < MIN_OBSERVATIONS or fitted.last_observed[pixel] - start < MIN_STABLE_DAYS:
@@ -345,6 +383,18 @@ def _trim(
 
 
 @inner
+def _forget(n_rows: int, lane: int, first: Int, room: Room) -> None:
+    """Leave the first rows out of a pixel's observations."""
+    g = 0
+    for i in range(n_rows):
+        room.raw[i, lane] = _NODATA
+        room.y[i, lane] = 0.0
+        while first[g + 1] <= room.rows[i]:
+            g += 1
+        room.codes[g, lane] &= ~(1 << (room.rows[i] - first[g]))
+
+
+@inner
 def _fit(n_rows: int, calendar: Calendar, method: Method, room: Room) -> None:
     """Least squares, then bisquare weights from the residuals and least squares with them, again.
 
@@ -352,15 +402,16 @@ def _fit(n_rows: int, calendar: Calendar, method: Method, room: Room) -> None:
     residuals and their medians.
     """
     size, better, fine = room.size, room.better, room.fine
-    v, vy = room.w, room.y
-    ridge = 0.0
+    vy, ridge = room.y, 0.0
     for iteration in range(_ROBUST_ITERATIONS + 1 if method.robust else 1):
-        if iteration > 0:
+        if iteration == 0:
+            _unweighted(room.sums, room.S)
+        else:
             if not _rescale(iteration, room):
                 break
-            v, vy, ridge = room.v, room.vy, _RIDGE
-            _bisquare(n_rows, room.r, room.w, room.y, room.scale, room.floats[0], v, vy)
-        weighted_sums(n_rows, room.rows, calendar.moments, v, room.S)
+            vy, ridge = room.vy, _RIDGE
+            _bisquare(n_rows, room.r, room.y, room.scale, room.floats[0], room.v, vy)
+            weighted_sums(n_rows, room.rows, calendar.moments, room.v, room.S)
         weighted_sums(n_rows, room.rows, calendar.X, vy, room.b)
         combine(room.S, calendar.place, calendar.share, room.A)
         lowering = True
@@ -369,12 +420,22 @@ def _fit(n_rows: int, calendar: Calendar, method: Method, room: Room) -> None:
             _check_range(better, fine)
             lowering = iteration == 0 and _lower(method.trend, room.n, size, fine)
         _take(iteration, better, fine, room.scale, room.beta)
-        residuals(n_rows, room.rows, calendar.X, room.y, room.beta, room.r)
+        residuals(n_rows, room.rows, calendar.X, room.y, room.beta, room.floats[0], room.r)
+        sizes(n_rows, room.raw, room.r, room.total)
         if method.floor >= 0.0 or method.robust:
             median_sizes(
-                n_rows, room.w, room.r, room.n, room.keys, room.bounds, room.floats, room.line,
-                room.median,
+                n_rows, room.r, room.n, room.total, room.keys, room.search, room.extremes,
+                room.column, room.median,
             )  # fmt: skip
+
+
+@lanewise
+def _unweighted(sums: Int, S: Float) -> None:
+    """Moments that `tile.sums_of_subsets` has summed, as numbers."""
+    for k in range(S.shape[0]):
+        total = S[k]
+        for lane in range(total.size):
+            total[lane] = sums[lane, k] / MOMENT_STEPS
 
 
 @inner
@@ -397,7 +458,7 @@ def _take(iteration: int, better: Float, fine: Float, scale: Float, beta: Float)
             scale[lane] = 0.0
             continue
         moved = 0.0
-        for j in range(beta.shape[0]):
+        for j in range(better.shape[0]):
             moved = max(moved, abs(better[j, lane] - beta[j, lane]))
             beta[j, lane] = better[j, lane]
         if iteration > 0 and moved < _SETTLED:
@@ -427,7 +488,7 @@ def _check_range(beta: Float, fine: Float) -> None:
 
 @lanewise
 def _bisquare(
-    n_rows: int, r: Float, w: Float, y: Float, scale: Float, inverse: Float, v: Float, vy: Float
+    n_rows: int, r: Single, y: Float, scale: Float, inverse: Float, v: Float, vy: Float
 ) -> None:
     """Tukey's weights of the residuals (c = 4.685), and the index weighted by them."""
     lanes = scale.size
@@ -435,12 +496,12 @@ def _bisquare(
         cut = _TUKEY * scale[lane]
         inverse[lane] = 1.0 / (cut if cut > 0.0 else 1.0)
     for i in range(n_rows):
-        ri, wi, vi, yi, vyi = r[i], w[i], v[i], y[i], vy[i]
+        ri, vi, yi, vyi = r[i], v[i], y[i], vy[i]
         for lane in range(lanes):
             u = ri[lane] * inverse[lane]
             rest = 1.0 - u * u
             rest = max(0.0, rest)
-            vi[lane] = wi[lane] * rest * rest
+            vi[lane] = rest * rest
         for lane in range(lanes):
             vyi[lane] = vi[lane] * yi[lane]
 
@@ -452,7 +513,7 @@ def _store(
     """Noise and results of a tile."""
     size, beta = room.size, room.beta
     n_lanes = min(size.size, fitted.status.size - first)
-    _noise(n_rows, method.floor, room.w, room.r, room.n, size, room.median, room.scale)
+    _noise(n_rows, method.floor, room.r, room.n, size, room.median, room.scale)
     for lane in range(n_lanes):
         pixel = first + lane
         fitted.last_normal[pixel] = 0
@@ -465,10 +526,10 @@ def _store(
         sigma = room.scale[lane]
         fitted.sigma[pixel] = sigma / _SCALE
         for i in range(n_rows - 1, -1, -1):
-            if room.w[i, lane] > 0.0 and abs(room.r[i, lane]) <= 1.5 * sigma:
+            if room.r[i, lane] <= 1.5 * sigma:
                 fitted.last_normal[pixel] = calendar.day[room.rows[i]]
                 break
-    for j in range(beta.shape[0]):
+    for j in range(fitted.coefficients.shape[0]):
         for lane in range(n_lanes):
             value = beta[j, lane] / _SCALE if size[lane] > 0 else np.nan
             fitted.coefficients[j, first + lane] = value
@@ -476,7 +537,7 @@ def _store(
 
 @lanewise
 def _noise(
-    n_rows: int, floor: float, w: Float, r: Float, n: Int, size: Int, median: Float, noise: Float
+    n_rows: int, floor: float, r: Single, n: Int, size: Int, median: Float, noise: Float
 ) -> None:
     """Noise of each pixel, in steps, by either rule of `Method.floor`."""
     lanes = noise.size
@@ -488,8 +549,9 @@ def _noise(
     for lane in range(lanes):
         noise[lane] = 0.0
     for i in range(n_rows):
-        wi, ri = w[i], r[i]
+        ri = r[i]
         for lane in range(lanes):
-            noise[lane] += wi[lane] * ri[lane] * ri[lane]
+            size_of = ri[lane] if ri[lane] < np.inf else 0.0
+            noise[lane] += size_of * size_of
     for lane in range(lanes):
         noise[lane] = np.sqrt(noise[lane] / max(n[lane] - size[lane], 1))

@@ -12,13 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, Int, select
+from lesniva.change.regression import Code, Float, Int, select
+from lesniva.conventions import NODATA_INT16
 
 Key = npt.NDArray[np.int16]
+Single = npt.NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-NO_KEY = 0x7F80
-"""Key of a missing value: that of infinity, above all others."""
+_NODATA = int(NODATA_INT16)
+_NO_KEY = 32766
+_NORMAL = round(0.845 / 2.1 * _NO_KEY)
+"""Key of the median of normal residuals, whose mean size is less by a fifth."""
+
+_MOST_PASSES = 16
+"""Pivots that are tried for a median; by then it has been found in nearly all lanes."""
 
 
 def lanewise(function: Function) -> Function:
@@ -26,6 +33,24 @@ def lanewise(function: Function) -> Function:
     bare = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": {"contract"}}
     compiled: Function = njit(nogil=True, error_model="numpy", **bare)(function)  # type: ignore[call-overload]
     return compiled
+
+
+@lanewise
+def sums_of_subsets(codes: Code, table: Int, sums: Int) -> None:
+    """Sum moments over the observed dates of each lane, in steps of 1 / `regression.MOMENT_STEPS`.
+
+    codes (group, lane) say which dates of a group were observed, table (group, code, m) the sums
+    over them (`regression.subset_sums`); sums are (lane, m). Whole numbers, so that the sum depends
+    neither on the order of dates nor on how they are grouped.
+    """
+    sums[:, :] = 0
+    for g in range(0, table.shape[0], 4):
+        for lane in range(sums.shape[0]):
+            total = sums[lane]
+            one, two = table[g, codes[g, lane]], table[g + 1, codes[g + 1, lane]]
+            three, four = table[g + 2, codes[g + 2, lane]], table[g + 3, codes[g + 3, lane]]
+            for k in range(total.size):
+                total[k] += (one[k] + two[k]) + (three[k] + four[k])
 
 
 @lanewise
@@ -63,22 +88,46 @@ def combine(S: Float, place: Int, share: Float, A: Float) -> None:
 
 
 @lanewise
-def residuals(n_rows: int, rows: Int, X: Float, y: Float, beta: Float, r: Float) -> None:
-    """Take a model off y, two columns a step; without observation r is of no account."""
-    lanes, p = y.shape[1], X.shape[1]
+def residuals(
+    n_rows: int, rows: Int, X: Float, y: Float, beta: Float, line: Float, r: Single
+) -> None:
+    """Take a model off y, four columns a step; without observation r is of no account.
+
+    X (time, c) and beta (c, lane) are padded with zeros to a multiple of four columns, two steps at
+    least; line (lane) is for the work.
+    """
+    lanes, last = y.shape[1], beta.shape[0] - 4
     for i in range(n_rows):
-        left, value = r[i], y[i]
+        x, value, left = X[rows[i]], y[i], r[i]
+        b0, b1, b2, b3 = beta[0], beta[1], beta[2], beta[3]
+        x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
         for lane in range(lanes):
-            left[lane] = value[lane]
-        for j in range(0, p - 1, 2):
-            b0, b1 = beta[j], beta[j + 1]
-            c0, c1 = X[rows[i], j], X[rows[i], j + 1]
+            one = (value[lane] - x0 * b0[lane]) - x1 * b1[lane]
+            line[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
+        for j in range(4, last, 4):
+            b0, b1, b2, b3 = beta[j], beta[j + 1], beta[j + 2], beta[j + 3]
+            x0, x1, x2, x3 = x[j], x[j + 1], x[j + 2], x[j + 3]
             for lane in range(lanes):
-                left[lane] = (left[lane] - c0 * b0[lane]) - c1 * b1[lane]
-        if p % 2 == 1:
-            b0, c0 = beta[p - 1], X[rows[i], p - 1]
-            for lane in range(lanes):
-                left[lane] -= c0 * b0[lane]
+                one = (line[lane] - x0 * b0[lane]) - x1 * b1[lane]
+                line[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
+        b0, b1, b2, b3 = beta[last], beta[last + 1], beta[last + 2], beta[last + 3]
+        x0, x1, x2, x3 = x[last], x[last + 1], x[last + 2], x[last + 3]
+        for lane in range(lanes):
+            one = (line[lane] - x0 * b0[lane]) - x1 * b1[lane]
+            left[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
+
+
+@lanewise
+def sizes(n_rows: int, raw: Key, r: Single, total: Single) -> None:
+    """Turn residuals into their sizes, infinite without observation; sum those of each lane."""
+    for lane in range(total.size):
+        total[lane] = 0.0
+    for i in range(n_rows):
+        value, size = raw[i], r[i]
+        for lane in range(total.size):
+            size[lane] = abs(size[lane]) if value[lane] != _NODATA else np.float32(np.inf)
+        for lane in range(total.size):
+            total[lane] += size[lane] if size[lane] < np.float32(np.inf) else np.float32(0.0)
 
 
 @lanewise
@@ -172,149 +221,150 @@ def _substitute(L: Float, right: Float) -> None:
 @lanewise
 def median_sizes(
     n_rows: int,
-    w: Float,
-    r: Float,
+    r: Single,
     n: Int,
+    total: Single,
     keys: Key,
-    bounds: Key,
-    extremes: Float,
-    work: Float,
+    search: Key,
+    extremes: Single,
+    work: Single,
     median: Float,
 ) -> None:
-    """Median |r| of the n observations of each lane, exactly; without any it is of no account.
+    """Median of the n finite sizes r of each lane, exactly; without any it is of no account.
 
-    A key is the upper half of |r| in single precision, which orders as |r| does. Bisection finds
-    the key of the median; seldom more than two values share it. keys (row, lane), bounds (6, lane),
-    extremes (3, lane) and work (row) are for the work.
+    A key is a number in thousands of steps up to about twice the mean, which less than half of the
+    numbers reach. A pivot is sought that parts the keys into halves: the median lies between the
+    largest number below and the least above it. Of one lane in some hundreds two middle numbers
+    share a key. total (lane) is the sum of the numbers; keys (row, lane), search (7, lane),
+    extremes (2, lane) and work (row) are for the work.
     """
+    pivot, count, half = search[2], search[3], search[4]
+    under, above = extremes[0], extremes[1]
     lanes = median.size
-    low, high, middle, wanted = bounds[0], bounds[1], bounds[2], bounds[3]
-    _make_keys(n_rows, w, r, keys, extremes)
-    total, single = extremes[0], np.empty(lanes, dtype=np.float32)
-    bits = single.view(np.int32)
-    # At most half of the values reach twice their mean, and few medians are below an eighth of it.
-    for share, bound in ((2.1, high), (0.125, middle)):
-        for lane in range(lanes):
-            single[lane] = share * total[lane] / max(n[lane], 1)
-        for lane in range(lanes):
-            bound[lane] = bits[lane] >> 16
     for lane in range(lanes):
-        low[lane] = 0
-        wanted[lane] = n[lane] // 2 + 1
-    _bisect(n_rows, keys, low, high, middle, wanted, bounds[4])
-    below, inside = bounds[4], bounds[5]
-    _look_into(n_rows, r, keys, low, below, inside, extremes)
+        half[lane] = n[lane] // 2
+    _keys(n_rows, r, n, total, under, above, keys)
+    _search(n_rows, keys, search)
+    _neighbours(n_rows, r, keys, pivot, under, above)
     for lane in range(lanes):
-        upper = n[lane] // 2 - below[lane]
-        lower = upper - (n[lane] % 2 == 0)
-        last = inside[lane] - 1
-        if lower <= 0 and (upper <= 0 or upper == last):
-            # of the values below the key the largest, of those that share it least or largest
-            above = extremes[1, lane] if upper <= 0 else extremes[2, lane]
-            under = extremes[0, lane] if lower < 0 else extremes[1, lane]
-            median[lane] = 0.5 * (above + (under if lower < upper else above))
-            continue
-        found = 0
-        for i in range(n_rows):
-            if keys[i, lane] == low[lane]:
-                work[found] = abs(r[i, lane])
-                found += 1
-        above = select(work, found, upper)
-        under = extremes[0, lane] if lower < 0 else select(work, found, lower)
-        median[lane] = 0.5 * (above + under)
+        lower = under[lane] if n[lane] % 2 == 0 else above[lane]
+        median[lane] = 0.5 * (np.float64(lower) + above[lane])
+    for lane in range(lanes):
+        if count[lane] != half[lane] and n[lane] > 0:
+            found = 0
+            for i in range(n_rows):
+                work[found] = r[i, lane]
+                found += work[found] < np.inf
+            median[lane] = _median_of(work, found)
 
 
 @lanewise
-def _make_keys(n_rows: int, w: Float, r: Float, keys: Key, extremes: Float) -> None:
-    """Keys of all values, and the sum of |r| as first of the extremes."""
-    lanes = w.shape[1]
-    single = np.empty(lanes, dtype=np.float32)
-    bits = single.view(np.int32)
-    total = extremes[0]
-    for lane in range(lanes):
-        total[lane] = 0.0
-    for i in range(n_rows):
-        wi, ri, key = w[i], r[i], keys[i]
-        for lane in range(lanes):
-            value = abs(ri[lane])
-            total[lane] += wi[lane] * value
-            single[lane] = value if wi[lane] > 0.0 else np.inf
-        for lane in range(lanes):
-            key[lane] = bits[lane] >> 16
-
-
-@lanewise
-def _bisect(
-    n_rows: int, keys: Key, low: Key, high: Key, middle: Key, wanted: Key, count: Key
+def _keys(
+    n_rows: int, r: Single, n: Int, total: Single, scale: Single, limit: Single, keys: Key
 ) -> None:
-    """Least key that so many keys of a lane do not exceed, into low; begins at middle."""
-    lanes = low.size
-    whole = n_rows - n_rows % 4
-    for _ in range(16):
-        for lane in range(lanes):
-            count[lane] = 0
-        for i in range(0, whole, 4):
-            k0, k1, k2, k3 = keys[i], keys[i + 1], keys[i + 2], keys[i + 3]
-            for lane in range(lanes):
-                m = middle[lane]
-                count[lane] += np.int16(
-                    np.int16(k0[lane] <= m)
-                    + np.int16(k1[lane] <= m)
-                    + np.int16(k2[lane] <= m)
-                    + np.int16(k3[lane] <= m)
-                )
-        for i in range(whole, n_rows):
-            k0 = keys[i]
-            for lane in range(lanes):
-                count[lane] += np.int16(k0[lane] <= middle[lane])
-        running = 0
-        for lane in range(lanes):
-            if count[lane] >= wanted[lane]:
-                high[lane] = middle[lane]
-            else:
-                low[lane] = middle[lane] + 1
-            running += low[lane] < high[lane]
-            middle[lane] = (int(low[lane]) + int(high[lane])) >> 1
-        if running == 0:
-            break
-
-
-@lanewise
-def _look_into(
-    n_rows: int, r: Float, keys: Key, chosen: Key, below: Key, inside: Key, extremes: Float
-) -> None:
-    """Count values below and of the chosen key; largest below, least and largest of that key."""
-    lanes = chosen.size
-    under, least, largest = extremes[0], extremes[1], extremes[2]
-    for lane in range(lanes):
-        below[lane], inside[lane] = 0, 0
-        under[lane], least[lane], largest[lane] = 0.0, np.inf, 0.0
+    """Keys of all numbers; `_NO_KEY` beyond some 2.1 times the mean of a lane."""
+    for lane in range(total.size):
+        mean = total[lane] / np.float32(max(n[lane], 1))
+        limit[lane] = np.float32(2.1) * mean
+        scale[lane] = np.float32(_NO_KEY - 1) / (limit[lane] if mean > 0.0 else np.float32(1.0))
     for i in range(n_rows):
         ri, key = r[i], keys[i]
-        for lane in range(lanes):
-            below[lane] += np.int16(key[lane] < chosen[lane])
-        for lane in range(lanes):
-            inside[lane] += np.int16(key[lane] == chosen[lane])
-        for lane in range(lanes):
-            value = abs(ri[lane]) if key[lane] < chosen[lane] else 0.0
-            under[lane] = max(under[lane], value)
-        for lane in range(lanes):
-            value = abs(ri[lane]) if key[lane] == chosen[lane] else 0.0
-            largest[lane] = max(largest[lane], value)
-        for lane in range(lanes):
-            value = abs(ri[lane]) if key[lane] == chosen[lane] else np.inf
-            least[lane] = min(least[lane], value)
+        for lane in range(total.size):
+            size = min(limit[lane], ri[lane])
+            step = np.int32(size * scale[lane])
+            key[lane] = step if ri[lane] <= limit[lane] else np.int32(_NO_KEY)
 
 
 @lanewise
-def newest_first(n_rows: int, w: Float, place: Int, n: Int) -> int:
+def _search(n_rows: int, keys: Key, search: Key) -> None:
+    """Find pivots that half of a lane's keys do not exceed; a few lanes may be left without."""
+    lanes = keys.shape[1]
+    low, high, pivot, count, half = search[0], search[1], search[2], search[3], search[4]
+    below, upto = search[5], search[6]
+    for lane in range(lanes):
+        low[lane], high[lane], pivot[lane] = 0, _NO_KEY, _NORMAL
+        below[lane], upto[lane] = 0, 2 * half[lane]
+    for attempt in range(1, _MOST_PASSES + 1):
+        _count_up_to(n_rows, keys, pivot, count)
+        running = 0
+        for lane in range(lanes):
+            running += (count[lane] != half[lane]) & (low[lane] < high[lane])
+        if running == 0 or attempt == _MOST_PASSES:
+            break
+        for lane in range(lanes):
+            more, fewer = count[lane] > half[lane], count[lane] < half[lane]
+            high[lane] = pivot[lane] if more else high[lane]
+            upto[lane] = count[lane] if more else upto[lane]
+            low[lane] = pivot[lane] + 1 if fewer else low[lane]
+            below[lane] = count[lane] if fewer else below[lane]
+        for lane in range(lanes):
+            # where the median would be if the keys between the bounds lay evenly
+            share = np.float32(half[lane] - below[lane]) + np.float32(0.5)
+            share /= np.float32(max(upto[lane] - below[lane], 1))
+            width = np.float32(high[lane] - low[lane])
+            step = np.int32(min(share * width, width - np.float32(1.0)))
+            there = low[lane] + max(step, np.int32(0))
+            pivot[lane] = there if count[lane] != half[lane] else pivot[lane]
+
+
+@lanewise
+def _count_up_to(n_rows: int, keys: Key, pivot: Key, count: Key) -> None:
+    """How many keys of each lane do not exceed its pivot."""
+    lanes = pivot.size
+    whole = n_rows - n_rows % 4
+    for lane in range(lanes):
+        count[lane] = 0
+    for i in range(0, whole, 4):
+        k0, k1, k2, k3 = keys[i], keys[i + 1], keys[i + 2], keys[i + 3]
+        for lane in range(lanes):
+            m = pivot[lane]
+            count[lane] += np.int16(
+                np.int16(k0[lane] <= m)
+                + np.int16(k1[lane] <= m)
+                + np.int16(k2[lane] <= m)
+                + np.int16(k3[lane] <= m)
+            )
+    for i in range(whole, n_rows):
+        k0 = keys[i]
+        for lane in range(lanes):
+            count[lane] += np.int16(k0[lane] <= pivot[lane])
+
+
+@lanewise
+def _neighbours(
+    n_rows: int, r: Single, keys: Key, pivot: Key, under: Single, above: Single
+) -> None:
+    """Largest number up to a pivot, and least beyond it."""
+    for lane in range(pivot.size):
+        under[lane], above[lane] = 0.0, np.inf
+    for i in range(n_rows):
+        ri, key = r[i], keys[i]
+        for lane in range(pivot.size):
+            value = ri[lane] if key[lane] <= pivot[lane] else np.float32(0.0)
+            under[lane] = max(under[lane], value)
+        for lane in range(pivot.size):
+            value = ri[lane] if key[lane] > pivot[lane] else np.float32(np.inf)
+            above[lane] = min(above[lane], value)
+
+
+@lanewise
+def _median_of(values: Single, n: int) -> float:
+    """Median of the first n values; reorders them."""
+    upper = select(values, n, n // 2)
+    if n % 2 == 1:
+        return upper
+    return 0.5 * (upper + select(values, n // 2, n // 2 - 1))
+
+
+@lanewise
+def newest_first(n_rows: int, raw: Key, place: Int, n: Int) -> int:
     """Rows of the observations of each lane, the newest first; returns the most there are."""
     most = 0
     for lane in range(n.size):
         found = 0
         for i in range(n_rows - 1, -1, -1):
             place[found, lane] = i
-            found += w[i, lane] > 0.0
+            found += raw[i, lane] != _NODATA
         n[lane] = found
         most = max(most, found)
         place[found:, lane] = 0
@@ -343,7 +393,7 @@ def recursive_residuals(
     pivots as last row; turning (p + 5, lane) the row being rotated in, its observation and weight,
     and what a rotation needs.
     """
-    p, lanes = X.shape[1], size.size
+    p, lanes = R.shape[0] - 1, size.size
     R[:, :, :] = 0.0
     for step in range(n_steps):
         left, weight = turning[p], turning[p + 1]
