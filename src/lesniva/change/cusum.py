@@ -26,6 +26,9 @@ from lesniva.errors import InputError
 Columns = npt.NDArray[np.uint64]
 """Columns of a row; unsigned, so that no index has to be tested for being negative."""
 
+Flags = npt.NDArray[np.bool_]
+Steps = npt.NDArray[np.int32]
+
 EVIDENCE_STEPS = 256
 """Steps of the stored evidence in one unit of log-odds."""
 
@@ -248,15 +251,15 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
 
 @inner
 def _observed(
-    values: npt.NDArray[np.int16], status: npt.NDArray[np.uint8], observed: Columns
-) -> int:
-    """Columns of a row with an observation and a model; returns how many there are."""
-    count = 0
+    values: npt.NDArray[np.int16], status: npt.NDArray[np.uint8], observed: Flags
+) -> bool:
+    """Mark the pixels of a row with an observation and a model; whether there is any."""
+    found = False
     for j in range(values.size):
-        observed[count] = j
-        # no branch: clouds do not let themselves be predicted
-        count += (values[j] != _NODATA) & (status[j] < _FIRST_WITHOUT_MODEL)
-    return count
+        observed[j] = (values[j] != _NODATA) & (status[j] < _FIRST_WITHOUT_MODEL)
+    for j in range(values.size):
+        found |= observed[j]
+    return found
 
 
 @inner
@@ -320,24 +323,25 @@ def _hear(
 
 
 @inner
-def _steps(z: Float, rule: Rule, steps: Float) -> None:
+def _steps(z: Float, rule: Rule, ratio: Float, steps: Steps) -> None:
     """Evidence of a row of observations in whole steps."""
     mean, spread, log_spread, limit = rule.mean, rule.spread, rule.log_spread, rule.limit
     for j in range(z.size):
-        ratio = _evidence(z[j], mean, spread, log_spread, limit)
-        steps[j] = np.rint(EVIDENCE_STEPS * ratio)
+        ratio[j] = np.rint(EVIDENCE_STEPS * _evidence(z[j], mean, spread, log_spread, limit))
+    for j in range(z.size):
+        steps[j] = np.int32(ratio[j])
 
 
 @inner
 def _is_forgotten(n_anomalies: int, passed: int, rule: Rule) -> bool:
     """Whether a single date of evidence is too old to count."""
-    return n_anomalies < 2 and passed > rule.forget_days
+    return (n_anomalies < 2) & (passed > rule.forget_days)
 
 
 @inner
 def _is_normal_again(normal_run: int, normal_days: int, rule: Rule) -> bool:
     """Whether a pixel has been normal for so many dates and days."""
-    return normal_run >= rule.finish_dates and normal_days >= rule.finish_days
+    return (normal_run >= rule.finish_dates) & (normal_days >= rule.finish_days)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -377,49 +381,148 @@ def accumulate(
     """
     columns = values.shape[1]
     own, weakest = np.empty(columns), np.empty(columns)
-    other, steps = np.empty(columns), np.empty(columns)
-    observed = np.empty(columns, dtype=np.uint64)
+    other, ratio = np.empty(columns), np.empty(columns)
+    observed, normal = np.empty(columns, dtype=np.bool_), np.empty(columns, dtype=np.bool_)
+    again = np.empty(columns, dtype=np.bool_)
+    step, passed = np.empty(columns, dtype=np.int32), np.empty(columns, dtype=np.int32)
     for i in range(values.shape[0]):
-        count = _observed(values[i], status[i], observed)
         residual_now[i, :] = np.nan
-        if count == 0:
+        if not _observed(values[i], status[i], observed):
             continue
         _residuals(i, values[i], x, coefficients, offset, strata[i], own)
-        for at in range(count):
-            j = observed[at]
-            residual_now[i, j] = own[j]
+        _keep(observed, own, residual_now[i])
         _standardise(rule.sign, sigma[i], noise, strata[i], own, weakest)
         if witness.shape[0] > 0:
             _residuals(i, witness[i], x, witness_coefficients, witness_offset, strata[i], other)
             _hear(rule, witness[i], witness_sigma[i], witness_noise, strata[i], other, own, weakest)
-        _steps(weakest, rule, steps)
-        for at in range(count):
-            j = observed[at]
-            step = int(steps[j])
-            n = int(n_anomalies[i, j])
-            passed = day - int(last_observed[i, j])
-            held = 0 if _is_forgotten(n, passed, rule) else int(evidence[i, j])
-            total = min(max(held + step, 0), _MAX_EVIDENCE)
-            run = int(normal_run[i, j])
-            spent = min(int(normal_days[i, j]) + passed, 255)
-            normal_before[i, j] = last_observed[i, j] if run > 0 else 0
-            if own[j] > rule.normal_z and step <= 0:
-                spent = 0 if run == 0 else spent
-                run = min(run + 1, 255)
-                if _is_normal_again(run, spent, rule):
-                    total = 0
-            else:
-                run = 0
-            n = 0 if held == 0 else n
-            n = min(n + (step > 0), 255) if total > 0 else 0
+        _steps(weakest, rule, ratio, step)
+        _look(day, rule.normal_z, own, step, last_observed[i], passed, normal)
+        _recall(passed, n_anomalies[i], evidence[i], rule, before[i])
+        _date(normal_run[i], last_observed[i], normal_before[i])
+        _settle(observed, normal, passed, rule, normal_run[i], normal_days[i], again)
+        _add(observed, again, before[i], step, evidence[i])
+        _number(observed, before[i], step, evidence[i], n_anomalies[i])
+        _age(observed, before[i], passed, run_days[i])
+        for j in range(columns):
+            last_observed[i, j] = day if observed[j] else last_observed[i, j]
 
-            before[i, j] = held
-            evidence[i, j] = total
-            n_anomalies[i, j] = n
-            run_days[i, j] = min(int(run_days[i, j]) + passed, 255) if held > 0 else 0
-            normal_run[i, j] = run
-            normal_days[i, j] = spent
-            last_observed[i, j] = day
+
+# The steps of `accumulate` that follow take a whole row of few arrays each, and choose instead of
+# branching: so they become vector instructions, and clouds cannot be predicted.
+
+
+@inner
+def _keep(observed: Flags, residual: Float, kept: npt.NDArray[np.float32]) -> None:
+    """Residuals of the observed pixels, NaN for the others."""
+    for j in range(observed.size):
+        kept[j] = np.float32(residual[j]) if observed[j] else np.float32(np.nan)
+
+
+@inner
+def _look(
+    day: int,
+    normal_z: float,
+    own: Float,
+    step: Steps,
+    last_observed: npt.NDArray[np.uint16],
+    passed: Steps,
+    normal: Flags,
+) -> None:
+    """Days since the observation before, and whether this one is normal."""
+    for j in range(own.size):
+        passed[j] = np.int32(day) - np.int32(last_observed[j])
+    for j in range(own.size):
+        normal[j] = (own[j] > normal_z) & (step[j] <= 0)
+
+
+@inner
+def _recall(
+    passed: Steps,
+    n_anomalies: npt.NDArray[np.uint8],
+    evidence: npt.NDArray[np.int16],
+    rule: Rule,
+    held: npt.NDArray[np.int16],
+) -> None:
+    """Evidence before this observation, without what is too old to count."""
+    for j in range(held.size):
+        forgotten = _is_forgotten(n_anomalies[j], passed[j], rule)
+        held[j] = np.int16(0) if forgotten else evidence[j]
+
+
+@inner
+def _date(
+    normal_run: npt.NDArray[np.uint8],
+    last_observed: npt.NDArray[np.uint16],
+    normal_before: npt.NDArray[np.uint16],
+) -> None:
+    """Day of the observation before if that was normal, else 0."""
+    for j in range(normal_run.size):
+        normal_before[j] = last_observed[j] if normal_run[j] > 0 else np.uint16(0)
+
+
+@inner
+def _settle(
+    observed: Flags,
+    normal: Flags,
+    passed: Steps,
+    rule: Rule,
+    normal_run: npt.NDArray[np.uint8],
+    normal_days: npt.NDArray[np.uint8],
+    again: Flags,
+) -> None:
+    """Lengthen or end the runs of normal dates; who is normal again."""
+    for j in range(observed.size):
+        spent = min(np.int32(normal_days[j]) + passed[j], np.int32(255))
+        spent = np.int32(0) if normal[j] & (normal_run[j] == 0) else spent
+        normal_days[j] = spent if observed[j] else normal_days[j]
+    for j in range(observed.size):
+        run = min(np.int32(normal_run[j]) + np.int32(1), np.int32(255))
+        run = run if normal[j] else np.int32(0)
+        normal_run[j] = run if observed[j] else normal_run[j]
+    for j in range(observed.size):
+        again[j] = normal[j] & _is_normal_again(normal_run[j], normal_days[j], rule)
+
+
+@inner
+def _add(
+    observed: Flags,
+    again: Flags,
+    held: npt.NDArray[np.int16],
+    step: Steps,
+    evidence: npt.NDArray[np.int16],
+) -> None:
+    """Add the evidence of this observation."""
+    for j in range(observed.size):
+        total = min(max(np.int32(held[j]) + step[j], np.int32(0)), np.int32(_MAX_EVIDENCE))
+        total = np.int32(0) if again[j] else total
+        evidence[j] = total if observed[j] else evidence[j]
+
+
+@inner
+def _number(
+    observed: Flags,
+    held: npt.NDArray[np.int16],
+    step: Steps,
+    evidence: npt.NDArray[np.int16],
+    n_anomalies: npt.NDArray[np.uint8],
+) -> None:
+    """Count the anomalies that make up the evidence."""
+    for j in range(observed.size):
+        n = np.int32(0) if held[j] == 0 else np.int32(n_anomalies[j])
+        n = min(n + np.int32(step[j] > 0), np.int32(255))
+        n = n if evidence[j] > 0 else np.int32(0)
+        n_anomalies[j] = n if observed[j] else n_anomalies[j]
+
+
+@inner
+def _age(
+    observed: Flags, held: npt.NDArray[np.int16], passed: Steps, run_days: npt.NDArray[np.uint8]
+) -> None:
+    """Days since the evidence began."""
+    for j in range(observed.size):
+        days = min(np.int32(run_days[j]) + passed[j], np.int32(255))
+        days = days if held[j] > 0 else np.int32(0)
+        run_days[j] = days if observed[j] else run_days[j]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
