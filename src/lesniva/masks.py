@@ -41,15 +41,13 @@ under snow nor bare; the calendar stands in where no scene tells."""
 
 @numba.njit(nogil=True, cache=True)
 def _clear(scl: Any, blue: Any, use_blue: bool, water: bool, out: Any) -> None:
+    # no branch in the loop, so that it becomes SIMD
     for row in range(scl.shape[0]):
         for col in range(scl.shape[1]):
-            value = scl[row, col]
-            usable = value in (4, 5) or (water and value == 6)
-            if value == 7:
-                usable = not use_blue or (
-                    blue[row, col] != NODATA_INT16 and blue[row, col] <= HAZE_BLUE
-                )
-            out[row, col] = usable
+            value, haze = scl[row, col], blue[row, col]
+            dark = (not use_blue) | ((haze != NODATA_INT16) & (haze <= HAZE_BLUE))
+            land = (value == 4) | (value == 5) | (water & (value == 6))
+            out[row, col] = land | (dark & (value == 7))
 
 
 def clear(

@@ -240,8 +240,13 @@ def _fill_from_scene(
             continue
         first = band not in result
         if band != "scl":
+            offset = scene.offsets[band].value
+            if first and raw.dtype == np.uint16:
+                result[band] = raw.view(np.int16)
+                _harmonise_in_place(result[band], offset)
+                continue
             filled = np.empty(raw.shape, dtype=np.int16) if first else result[band]
-            _harmonise(raw, scene.offsets[band].value, first, filled)
+            _harmonise(raw, offset, first, filled)
             result[band] = filled
         elif first:
             result[band] = raw.astype(np.uint8, copy=False)
@@ -262,6 +267,15 @@ def _harmonise(raw: Any, offset: int, first: bool, filled: Any) -> None:
             before = NODATA_INT16 if first else filled[row, col]
             now = NODATA_INT16 if value == 0 else min(value + offset, 32767)
             filled[row, col] = now if before == NODATA_INT16 else before
+
+
+@numba.njit(nogil=True, cache=True)
+def _harmonise_in_place(values: Any, offset: int) -> None:
+    """Turn the 16 bits of numbers into harmonised DN where they stand: new memory is slow."""
+    for row in range(values.shape[0]):
+        for col in range(values.shape[1]):
+            value = np.int32(np.uint16(values[row, col]))
+            values[row, col] = NODATA_INT16 if value == 0 else min(value + offset, 32767)
 
 
 def _read(
@@ -359,8 +373,31 @@ def _window(file: rasterio.DatasetReader, geobox: GeoBox, band: str) -> npt.NDAr
         (end_row - first_row) * ratio_y,
     )
     shape = (end_row - first_row, end_col - first_col)
+    if resampling == Resampling.nearest and ratio_x < 1:
+        return _placed(_repeated(file, window, shape), geobox, first_row, first_col)
     values = np.asarray(file.read(1, window=window, out_shape=shape, resampling=resampling))
     return _placed(values, geobox, first_row, first_col)
+
+
+def _repeated(
+    file: rasterio.DatasetReader, window: Window, shape: tuple[int, int]
+) -> npt.NDArray[Any]:
+    """Read a window of a coarser file and repeat its pixels, several times as fast as GDAL does."""
+    rows = _nearest(window.row_off, window.height, shape[0], file.height)
+    cols = _nearest(window.col_off, window.width, shape[1], file.width)
+    coarse = Window(cols[0], rows[0], cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1)
+    values: npt.NDArray[Any] = file.read(1, window=coarse)
+    wide = values.take(cols - cols[0], axis=1)
+    repeated: npt.NDArray[Any] = wide.take(rows - rows[0], axis=0)
+    return repeated
+
+
+def _nearest(start: float, length: float, size: int, source_size: int) -> npt.NDArray[np.int64]:
+    """Source pixels under the centres of target pixels, along one axis."""
+    centres = start + (np.arange(size) + 0.5) * (length / size)
+    slack = 1e-6  # a centre on the border of two pixels: the same one for all blocks, as in GDAL
+    places: npt.NDArray[np.int64] = np.floor(centres + slack).astype(np.int64)
+    return places.clip(0, source_size - 1)
 
 
 def _placed(
