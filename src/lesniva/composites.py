@@ -130,7 +130,10 @@ cache while it is gone through again and again."""
 
 
 def _lanewise(function: Any) -> Any:
-    """Compile a step over tiles (member, pixel); choices instead of branches make it SIMD."""
+    """Compile a step over tiles (member, pixel).
+
+    Choosing among numbers already loaded, instead of branching, makes it SIMD.
+    """
     return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
@@ -181,7 +184,8 @@ def _pick(tile: Any, rank: Any, out: Any) -> None:
     for t in range(tile.shape[0]):
         line = tile[t]
         for i in range(out.size):
-            out[i] = line[i] if rank[i] == t else out[i]
+            value, before = line[i], out[i]
+            out[i] = value if rank[i] == t else before
 
 
 @_lanewise
@@ -196,7 +200,9 @@ def _median(tile: Any, missing: Any, rank: Any, lower: Any, out: Any) -> None:
         rank[i] = (missing[i] + np.int16(size)) >> 1
     _pick(tile, rank, out)
     for i in range(out.size):
-        middle = np.int32(np.rint((np.float32(lower[i]) + np.float32(out[i])) * np.float32(0.5)))
+        total = np.int32(lower[i]) + np.int32(out[i])
+        middle = total >> 1
+        middle += total & middle & 1
         out[i] = middle if missing[i] < size else NODATA_INT16
 
 
@@ -218,7 +224,8 @@ def _mean(tile: Any, missing: Any, total: Any, out: Any) -> None:
     for t in range(size):
         line = tile[t]
         for i in range(out.size):
-            total[i] += np.int32(line[i]) if line[i] != NODATA_INT16 else np.int32(0)
+            value = np.int32(line[i])
+            total[i] += value if value != NODATA_INT16 else np.int32(0)
     for i in range(out.size):
         mean = np.int32(np.rint(total[i] / max(size - missing[i], 1)))
         out[i] = mean if missing[i] < size else NODATA_INT16
@@ -242,8 +249,9 @@ def _reduce(stack: Any, members: Any, statistic: int, out: Any, count: Any) -> N
                 _mean(tile, missing, total, value)
             width = min(CHUNK, out.shape[1] - first)
             out[row, first : first + width] = value[:width]
+            counted = count[row, first : first + width]
             for i in range(width):
-                count[row, first + i] = min(size - missing[i], 255)
+                counted[i] = min(size - missing[i], 255)
 
 
 def composite(
