@@ -404,18 +404,20 @@ def accumulate(
         _number(observed, before[i], step, evidence[i], n_anomalies[i])
         _age(observed, before[i], passed, run_days[i])
         for j in range(columns):
-            last_observed[i, j] = day if observed[j] else last_observed[i, j]
+            last = last_observed[i, j]
+            last_observed[i, j] = day if observed[j] else last
 
 
-# The steps of `accumulate` that follow take a whole row of few arrays each, and choose instead of
-# branching: so they become vector instructions, and clouds cannot be predicted.
+# The steps of `accumulate` that follow take a whole row of few arrays each, and choose among values
+# already loaded instead of branching: so they become vector instructions.
 
 
 @inner
 def _keep(observed: Flags, residual: Float, kept: npt.NDArray[np.float32]) -> None:
     """Residuals of the observed pixels, NaN for the others."""
     for j in range(observed.size):
-        kept[j] = np.float32(residual[j]) if observed[j] else np.float32(np.nan)
+        value = np.float32(residual[j])
+        kept[j] = value if observed[j] else np.float32(np.nan)
 
 
 @inner
@@ -445,8 +447,9 @@ def _recall(
 ) -> None:
     """Evidence before this observation, without what is too old to count."""
     for j in range(held.size):
+        before = evidence[j]
         forgotten = _is_forgotten(n_anomalies[j], passed[j], rule)
-        held[j] = np.int16(0) if forgotten else evidence[j]
+        held[j] = np.int16(0) if forgotten else before
 
 
 @inner
@@ -457,7 +460,8 @@ def _date(
 ) -> None:
     """Day of the observation before if that was normal, else 0."""
     for j in range(normal_run.size):
-        normal_before[j] = last_observed[j] if normal_run[j] > 0 else np.uint16(0)
+        day = last_observed[j]
+        normal_before[j] = day if normal_run[j] > 0 else np.uint16(0)
 
 
 @inner
@@ -472,13 +476,15 @@ def _settle(
 ) -> None:
     """Lengthen or end the runs of normal dates; who is normal again."""
     for j in range(observed.size):
-        spent = min(np.int32(normal_days[j]) + passed[j], np.int32(255))
+        before = np.int32(normal_days[j])
+        spent = min(before + passed[j], np.int32(255))
         spent = np.int32(0) if normal[j] & (normal_run[j] == 0) else spent
-        normal_days[j] = spent if observed[j] else normal_days[j]
+        normal_days[j] = spent if observed[j] else before
     for j in range(observed.size):
-        run = min(np.int32(normal_run[j]) + np.int32(1), np.int32(255))
+        before = np.int32(normal_run[j])
+        run = min(before + np.int32(1), np.int32(255))
         run = run if normal[j] else np.int32(0)
-        normal_run[j] = run if observed[j] else normal_run[j]
+        normal_run[j] = run if observed[j] else before
     for j in range(observed.size):
         again[j] = normal[j] & _is_normal_again(normal_run[j], normal_days[j], rule)
 
@@ -494,8 +500,8 @@ def _add(
     """Add the evidence of this observation."""
     for j in range(observed.size):
         total = min(max(np.int32(held[j]) + step[j], np.int32(0)), np.int32(_MAX_EVIDENCE))
-        total = np.int32(0) if again[j] else total
-        evidence[j] = total if observed[j] else evidence[j]
+        total, before = np.int32(0) if again[j] else total, evidence[j]
+        evidence[j] = total if observed[j] else before
 
 
 @inner
@@ -508,10 +514,11 @@ def _number(
 ) -> None:
     """Count the anomalies that make up the evidence."""
     for j in range(observed.size):
-        n = np.int32(0) if held[j] == 0 else np.int32(n_anomalies[j])
+        before = np.int32(n_anomalies[j])
+        n = np.int32(0) if held[j] == 0 else before
         n = min(n + np.int32(step[j] > 0), np.int32(255))
         n = n if evidence[j] > 0 else np.int32(0)
-        n_anomalies[j] = n if observed[j] else n_anomalies[j]
+        n_anomalies[j] = n if observed[j] else before
 
 
 @inner
@@ -520,9 +527,10 @@ def _age(
 ) -> None:
     """Days since the evidence began."""
     for j in range(observed.size):
-        days = min(np.int32(run_days[j]) + passed[j], np.int32(255))
+        before = np.int32(run_days[j])
+        days = min(before + passed[j], np.int32(255))
         days = days if held[j] > 0 else np.int32(0)
-        run_days[j] = days if observed[j] else run_days[j]
+        run_days[j] = days if observed[j] else before
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -2,7 +2,8 @@
 
 Arrays are (…, lane), a lane being a pixel, and the inner loop of each step runs over lanes. Sums go
 row by row, so that a row of weight 0 changes no bit of them. A loop names few arrays, as the
-compiler gives up on making vector instructions where it has to tell many apart.
+compiler gives up on making vector instructions where it has to tell many apart; and it chooses
+among numbers that it has loaded, as what is loaded in one branch only becomes no vector either.
 """
 
 from collections.abc import Callable
@@ -292,19 +293,23 @@ def _search(n_rows: int, keys: Key, search: Key) -> None:
         if running == 0 or attempt == _MOST_PASSES:
             break
         for lane in range(lanes):
-            more, fewer = count[lane] > half[lane], count[lane] < half[lane]
-            high[lane] = pivot[lane] if more else high[lane]
-            upto[lane] = count[lane] if more else upto[lane]
-            low[lane] = pivot[lane] + 1 if fewer else low[lane]
-            below[lane] = count[lane] if fewer else below[lane]
+            tried, found, wanted, bound = pivot[lane], count[lane], half[lane], high[lane]
+            high[lane] = tried if found > wanted else bound
+            known = upto[lane]
+            upto[lane] = found if found > wanted else known
+        for lane in range(lanes):
+            tried, found, wanted, bound = pivot[lane], count[lane], half[lane], low[lane]
+            low[lane] = tried + 1 if found < wanted else bound
+            known = below[lane]
+            below[lane] = found if found < wanted else known
         for lane in range(lanes):
             # where the median would be if the keys between the bounds lay evenly
             share = np.float32(half[lane] - below[lane]) + np.float32(0.5)
             share /= np.float32(max(upto[lane] - below[lane], 1))
             width = np.float32(high[lane] - low[lane])
             step = np.int32(min(share * width, width - np.float32(1.0)))
-            there = low[lane] + max(step, np.int32(0))
-            pivot[lane] = there if count[lane] != half[lane] else pivot[lane]
+            tried, there = pivot[lane], low[lane] + max(step, np.int32(0))
+            pivot[lane] = there if count[lane] != half[lane] else tried
 
 
 @lanewise
@@ -340,11 +345,11 @@ def _neighbours(
     for i in range(n_rows):
         ri, key = r[i], keys[i]
         for lane in range(pivot.size):
-            value = ri[lane] if key[lane] <= pivot[lane] else np.float32(0.0)
-            under[lane] = max(under[lane], value)
+            size = ri[lane]
+            under[lane] = max(under[lane], size if key[lane] <= pivot[lane] else np.float32(0.0))
         for lane in range(pivot.size):
-            value = ri[lane] if key[lane] > pivot[lane] else np.float32(np.inf)
-            above[lane] = min(above[lane], value)
+            size = ri[lane]
+            above[lane] = min(above[lane], size if key[lane] > pivot[lane] else np.float32(np.inf))
 
 
 @lanewise
