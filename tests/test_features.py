@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from lesniva.conventions import cutoff_date
 from lesniva.errors import InputError
 from lesniva.features import IMAGERY_LATENCY_DAYS, anomalies, features, smooth
+from lesniva.features.sky import COLUMNS as SKY
 
 YEARS = range(2018, 2022)
 DISTRICTS = ("a", "b", "c")
@@ -168,11 +169,55 @@ def test_weather_sums_are_what_constant_weather_gives() -> None:
     assert row["gdd_sos"] == pytest.approx(10 * (177 - row["sos_doy"] + 1))
     assert row["prec_30d"] == 60
     assert row["cwb_60d"] == -60
-    assert row["heat_days"] == row["frost_days"] == row["dry_spell"] == 0
+    assert row["heat_days"] == row["frost_days"] == 0
     assert row["soil_moisture_30d"] == pytest.approx(0.3)
     with_tmean = made(observations(), "06-30", weather=sky.assign(tmean=20.0))
     # 10 * sum P / sum T of the days above 10 °C.
     assert with_tmean["htk"].to_numpy() == pytest.approx(10 * 2.0 / 20.0)
+
+
+def test_eight_columns_of_weather_are_kept_the_most_telling_first() -> None:
+    sky = weather().assign(prec=0.5)
+    winter = made(observations(), "06-30", weather=sky)
+    told = [name for name in SKY if name in winter]
+    assert told == list(SKY[:8])
+    # sugar beet has no winter, and few know the water in the soil
+    fewer = made(
+        observations(), "06-30", crop="sugar_beet", weather=sky.drop(columns="soil_moisture")
+    )
+    told = {name for name in SKY if name in fewer}
+    assert told == set(SKY) - {"tmin_winter", "soil_moisture_30d"}
+    row = fewer.query("year == 2020 and adm_id == 'a'").iloc[0]
+    # April, May and 25 days of June, all of them dry
+    assert row["dry_spell"] == 86
+    assert row["prec_since_april"] == 43
+
+
+def test_frost_counts_where_no_snow_lies() -> None:
+    sky = weather().assign(tmin=-5.0, tmax=5.0, snow_depth=0.0)
+    cold = sky["date"] == "2020-01-15"
+    sky.loc[cold, "tmin"] = -30.0
+    told = made(observations(), "06-30", weather=sky)["tmin_winter"]
+    assert told.min() == -30
+    sky.loc[cold, "snow_depth"] = 12.0
+    assert (made(observations(), "06-30", weather=sky)["tmin_winter"] == -5).all()
+    snowy = made(observations(), "06-30", weather=sky.assign(snow_depth=20.0))
+    assert (snowy["tmin_winter"] == 0).all()
+    unknown = made(observations(), "06-30", weather=sky.assign(snow_depth=np.nan))
+    assert unknown["tmin_winter"].min() == -30
+
+
+def test_what_does_not_change_is_told_of_districts_that_were_seen() -> None:
+    seen = observations()
+    seen = seen[(seen["adm_id"] != "c") | (seen["date"] < "2019-09-01")]
+    still = pd.DataFrame({"adm_id": ["c", "a"], "lat": [53.0, 52.0], "soil_awc": [150.0, 90.0]})
+    table = made(seen, "06-30", places=still).set_index(["adm_id", "year"])
+    assert table.loc["a", "lat"].eq(52).all()
+    assert table.loc["c", "soil_awc"].loc[:2019].eq(150).all()
+    assert table.loc["c", "soil_awc"].loc[2020:].isna().all()
+    assert table.loc["b", ["lat", "soil_awc"]].isna().all(axis=None)
+    with pytest.raises(InputError, match="places repeat an adm_id"):
+        made(seen, "06-30", places=pd.concat([still, still]))
 
 
 def test_the_winters_cold_is_told_of_winter_crops_alone() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lesniva import forecast
 from lesniva.errors import InputError, NoDataError
@@ -102,6 +104,25 @@ def test_over_many_panels_without_a_signal_the_forecast_costs_little_beside_the_
     # few inner years mislead now and then; on the whole the average comes out within 5 %
     assert np.mean(cost) <= 1.05
     assert np.median(cost) <= 1.01
+
+
+def test_leaving_a_year_out_tells_the_error_of_the_literature_beside_ours(
+    history: forecast.Hindcast, season: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    table = history.loyo
+    assert table.index.tolist() == ["boosters", "mean", "own_trend", "pooled_trend"]
+    assert table["n"].eq(72).all()
+    assert (table["nrmse"] == history.metrics.loc[table.index, "nrmse"]).all()
+    assert table["loyo_nrmse"]["boosters"] < table["loyo_nrmse"]["mean"]
+    wide = (
+        season[1]
+        .query("year < 2021")
+        .pivot_table(index="year", columns="adm_id", values="yield_t_ha")
+    )
+    others = (wide.sum() - wide) / (len(wide) - 1)
+    error = (others - wide).loc[2015:].to_numpy()
+    expected = 100 * np.sqrt((error**2).mean()) / wide.loc[2015:].to_numpy().mean()
+    assert table["loyo_nrmse"]["mean"] == pytest.approx(expected)
 
 
 def test_one_extreme_year_widens_the_intervals_after_it_and_the_others_stay_covered() -> None:
@@ -449,6 +470,42 @@ def test_yields_of_zero_do_no_harm(season: tuple[pd.DataFrame, pd.DataFrame]) ->
     assert np.isfinite(history.rows["yield_t_ha"]).all()
     nothing = judged(features, yields.assign(yield_t_ha=0.0), permutations=2)
     assert not nothing.skill
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    districts=st.integers(1, 4),
+    count=st.integers(1, 9),
+    unseen=st.sampled_from([0.0, 0.4, 1.0]),
+    unknown=st.sampled_from([0.0, 0.4, 0.9]),
+    zeros=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 999),
+)
+def test_whatever_is_missing_there_is_a_forecast_or_a_reason_why_not(
+    districts: int, count: int, unseen: float, unknown: float, zeros: float, seed: int
+) -> None:
+    features, yields = made(
+        signal=0.5, seed=seed, districts=districts, years=range(2021 - count, 2022)
+    )
+    rng = np.random.default_rng(seed)
+    numbers = ["ndvi_peak", "ndvi_int", "sos_doy", "prec_30d"]
+    features[numbers] = features[numbers].mask(rng.random((len(features), 4)) < unseen)
+    yields["yield_t_ha"] = yields["yield_t_ha"].mask(rng.random(len(yields)) < zeros, 0.0)
+    yields = yields[(rng.random(len(yields)) >= unknown) & (yields["year"] < 2021)]
+    try:
+        history = judged(features, yields, trees=3, permutations=1, min_train=3)
+        said = forecast.predict(forecast.fit(history, year=2021), features)
+    except NoDataError:
+        return  # too few years, and the message says how many are needed
+    assert said["adm_id"].tolist() == sorted(features["adm_id"].unique())
+    assert said["note"].str.contains("no imagery").tolist() == (
+        features.query("year == 2021")[numbers].isna().all(axis=1).tolist()
+    )
+    if (yields["yield_t_ha"] > 0).any():
+        assert np.isfinite(said["yield_t_ha"]).all()
+        assert (said["yield_t_ha"] >= 0).all()
+        quantiles = said[QUANTILES].dropna().to_numpy()
+        assert (np.diff(quantiles, axis=1) >= 0).all()
 
 
 def test_all_faults_of_the_tables_come_in_one_message(

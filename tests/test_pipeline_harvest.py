@@ -223,13 +223,16 @@ def test_the_users_maps_are_used_and_named_in_what_comes_out(archive, tmp_path):
         archive,
         start=f"{YEAR - 2}-09-01",
         crop_from=f'mask = "{crop_map}"\nvalues = [{wheat}]\nmade_of = 2018',
-        more='[cropland]\nparcels = "fields.gpkg"\nmade_of = 2018',
+        more='[cropland]\nparcels = "fields.gpkg"\nmade_of = 2018\n'
+        f'[harvest.soil]\nawc = "{crop_map}"',
     )
     report = pipeline.run(wanted, tmp_path / "out", scheduler=SYNCHRONOUS)
     assert report.results["cropland_from"] == "fields.gpkg"
     assert report.results["winter_wheat_from"] == "crop_map_2018.tif"
     claim = pd.read_csv(tmp_path / "out" / "claims.csv").iloc[0]
     assert claim["mask"] == "crop_map_2018.tif"
+    model = (tmp_path / "out" / "models" / "winter_wheat_06-30" / "model.json").read_text()
+    assert {"lat", "lon", "soil_awc"} <= set(json.loads(model)["predictors"])
     assert claim["first_test_year"] >= 2019
     seen = pd.read_csv(tmp_path / "out" / "district_ndvi.csv")
     clear = seen[seen["clear_share"] > 0.2]

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 
 from lesniva import forecast
 from lesniva.errors import NoDataError
+from lesniva.pipeline import harvest
 from lesniva.pipeline.outlook import TABLES, Outlook, outlook
 
 YEAR = 2024
@@ -147,3 +149,14 @@ def test_where_the_average_is_best_the_average_comes_out_and_nothing_is_claimed(
     assert error["forecast"] <= 1.05 * error["mean"]
     assert not said.claim["skill"]
     assert "ещё не уточняют" in said.claim["statement_ru"]
+
+
+def test_each_of_several_crops_has_a_layer_of_its_own_for_the_map() -> None:
+    rows = pd.DataFrame({"crop": ["winter_wheat", "maize"], "yield_t_ha": [4.0, 7.0]})
+    both = gpd.GeoDataFrame(rows, geometry=gpd.points_from_xy([39, 39], [52, 52]), crs=4326)
+    layers = harvest._by_crop(both)
+    assert {name: rows["yield_t_ha"].tolist() for name, rows in layers.items()} == {
+        "forecast_winter_wheat": [4.0],
+        "forecast_maize": [7.0],
+    }
+    assert harvest._by_crop(both.head(1)) == {}

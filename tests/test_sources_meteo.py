@@ -54,7 +54,9 @@ def hours(*, running: bool) -> pd.DataFrame:
     of_day = pd.Series(rain, index=time).groupby((time - pd.Timedelta(hours=1)).floor("D"))
     tp = of_day.cumsum() if running else pd.Series(rain, index=time)
     wave = 283.15 + 5 * np.cos(2 * np.pi * (time.hour - 12) / 24)
-    return pd.DataFrame({"valid_time": time, "t2m": wave, "tp": tp.to_numpy()})
+    return pd.DataFrame(
+        {"valid_time": time, "t2m": wave, "tp": tp.to_numpy(), "swvl1": 0.2, "swvl2": 0.4}
+    ).assign(sde=np.where(time.day == 2, 0.12, -1e-9))
 
 
 class Store:
@@ -87,9 +89,9 @@ class Store:
             return self.hours.to_csv(index=False).encode()
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
-            for name in ("t2m", "tp"):
-                text = self.hours[["valid_time", name]].to_csv(index=False)
-                archive.writestr(f"series-{name}.csv", text)
+            for names in (["t2m"], ["tp"], ["swvl1", "swvl2"], ["sde"]):
+                text = self.hours[["valid_time", *names]].to_csv(index=False)
+                archive.writestr(f"series-{names[0]}.csv", text)
         return content.getvalue()
 
 
@@ -140,6 +142,19 @@ def test_era5_land_hours_become_days(running: bool, zipped: bool) -> None:
     assert found["tmax"].to_numpy() == pytest.approx(15.0)
     assert found["tmin"].to_numpy() == pytest.approx(5.0)
     assert found["prec"].to_numpy() == pytest.approx(2.4)
+    # 0-28 cm: a quarter of it is the layer above 7 cm
+    assert found["soil_moisture"].to_numpy() == pytest.approx(0.35)
+    assert found["snow_depth"].tolist() == pytest.approx([0.0, 12.0, 0.0])
+
+
+def test_era5_land_without_soil_and_snow_gives_the_rest() -> None:
+    route = Store()
+    route.hours = route.hours[["valid_time", "t2m", "tp"]]
+    route.zipped = False
+    with serving(route) as server:
+        route.home = server.url
+        found = meteo.era5_land({"a": PLACES["a"]}, start=START, end=END, url=server.url)
+    assert list(found) == ["adm_id", "date", "tmin", "tmax", "tmean", "prec"]
 
 
 def test_the_token_goes_to_the_store_and_not_to_the_file(store: tuple[Store, Server]) -> None:

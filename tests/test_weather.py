@@ -81,6 +81,15 @@ def test_kelvin_and_metres_become_degrees_and_millimetres(tmp_path: Path) -> Non
     assert found["prec"].to_numpy() == pytest.approx(2.0)
 
 
+def test_the_depth_of_snow_is_in_centimetres(tmp_path: Path) -> None:
+    path = tmp_path / "snow.nc"
+    data = grid().rename({"t2m": "sde"}) / 100
+    data["sde"].attrs["units"] = "m"
+    data.to_netcdf(path)
+    found = weather.read(path, districts()).set_index("adm_id")["snow_depth"]
+    assert found["small"].tolist() == pytest.approx([13.0] * len(DAYS))
+
+
 def test_all_faults_come_in_one_message(tmp_path: Path) -> None:
     wrong = pd.concat([table(), table().iloc[:1]]).assign(prec_mm=[900, 1, 2, 0, 1])
     wrong.to_csv(tmp_path / "w.csv", index=False)

@@ -377,6 +377,9 @@ class HarvestSection(Section):
         "central_chernozem"
     )
     """Whose crop calendar."""
+    soil: dict[Slug, RelativePath] = {}
+    """Rasters of the soil by a name, such as awc or humus: the mean of each district is a
+    predictor."""
     crops: dict[Slug, CropSection]
     """Crops by the name they have in the statistics."""
 
@@ -398,7 +401,7 @@ class WeatherSection(Section):
     token is taken from CDSAPI_KEY in the environment."""
     file: RelativePath | None = None
     """CSV, Parquet, NetCDF or Zarr with adm_id or a grid, date, and any of tmin, tmax, tmean,
-    prec, et0, soil_moisture."""
+    prec, et0, soil_moisture, snow_depth."""
     url: str | None = None
     """Address of another deployment of the service."""
 

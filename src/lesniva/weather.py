@@ -23,15 +23,18 @@ VARIABLES: dict[str, tuple[float, float]] = {
     "prec": (0.0, 500.0),
     "et0": (-1.0, 25.0),
     "soil_moisture": (0.0, 1.0),
+    "snow_depth": (0.0, 1000.0),
 }
 """Daily minimum, maximum and mean of air temperature at 2 m, °C; precipitation and reference
-evapotranspiration, mm/day; volumetric soil moisture, m³/m³; each with the range it can have."""
+evapotranspiration, mm/day; volumetric soil moisture, m³/m³; depth of the snow, cm; each with the
+range it can have."""
 
 OTHER_NAMES = {
     "t2m_min": "tmin", "t2m_max": "tmax", "t2m": "tmean", "t2m_c": "tmean", "tavg": "tmean",
     "tas": "tmean", "tasmin": "tmin", "tasmax": "tmax", "mn2t": "tmin", "mx2t": "tmax",
     "prec_mm": "prec", "prectotcorr": "prec", "precipitation": "prec", "pr": "prec", "tp": "prec",
     "rain": "prec", "eto": "et0", "swvl1": "soil_moisture", "ssm": "soil_moisture",
+    "sde": "snow_depth",
 }  # fmt: skip
 """Names that NASA POWER, ERA5-Land, CMIP tables and this project's archives use."""
 
@@ -57,7 +60,7 @@ def read(path: Path, districts: gpd.GeoDataFrame) -> pd.DataFrame:
         A tidy table (``.csv``, ``.parquet``: ``adm_id, date`` and any of `VARIABLES`, or names of
         `OTHER_NAMES`), or ``.nc`` or ``.zarr``: the same variables over ``time`` and ``adm_id``, or
         over ``time, latitude, longitude``, which is averaged over each district by the exact share
-        of every cell. K and m, where an attribute ``units`` says so, become °C and mm.
+        of every cell. K and m, where an attribute ``units`` says so, become °C and mm (snow: cm).
     districts
         ``adm_id`` and polygons in any CRS.
 
@@ -265,7 +268,9 @@ def _in_our_units(values: xr.DataArray) -> xr.DataArray:
     units = str(values.attrs.get("units", ""))
     if units == "K":
         return values - 273.15
-    return values * 1000 if units == "m" else values
+    if units == "m":
+        return values * (100 if values.name == "snow_depth" else 1000)
+    return values
 
 
 def _named(data: xr.Dataset, names: Sequence[str]) -> str:

@@ -6,6 +6,18 @@ import pandas as pd
 
 from lesniva.features.curve import Floats, integral, nanmax, nanmean
 
+COLUMNS = (
+    "gdd_sos", "htk", "cwb_60d", "prec_30d", "heat_days", "frost_days", "tmin_winter",
+    "soil_moisture_30d", "prec_since_april", "dry_spell",
+)  # fmt: skip
+"""All columns of weather, the most telling first."""
+
+MAX_COLUMNS = 8
+"""A few years cannot tell many columns apart: the first of those that the inputs allow are kept."""
+
+SNOW_COVER = 5.0
+"""cm; under less snow than this winter crops stand in the frost."""
+
 
 def weather_columns(
     rows: pd.DataFrame, table: pd.DataFrame, year: int, *, base: float, winter: bool
@@ -40,7 +52,9 @@ def weather_columns(
     tmin, tmax, prec, et0 = daily("tmin"), daily("tmax"), daily("prec"), daily("et0")
     tmean = daily("tmean") if "tmean" in rows else (tmin + tmax) / 2
     season = doy >= np.where(np.isfinite(table["sos_doy"]), table["sos_doy"], 60.0)[:, None]
-    april = doy >= 91
+    april = doy > float(
+        (np.datetime64(f"{year}-04-01") - np.datetime64(f"{year}-01-01")).astype(int)
+    )
     peak = table["ndvi_peak_doy"].to_numpy()[:, None]
     warm = np.where(tmean > 10, tmean, 0.0).sum(axis=1, where=np.isfinite(tmean))
     wet = np.where((tmean > 10) & np.isfinite(prec), prec, 0.0).sum(axis=1)
@@ -60,14 +74,27 @@ def weather_columns(
     if "soil_moisture" in rows:
         result["soil_moisture_30d"] = nanmean(daily("soil_moisture")[:, -30:])
     if winter:
-        cold = (doy > -31) & (doy <= 59)  # December to February
-        result["tmin_winter"] = -nanmax(-tmin[:, cold])
+        winter_days = (doy > -31) & (doy <= 59)  # December to February
+        result["tmin_winter"] = _bare_frost(
+            tmin[:, winter_days], daily("snow_depth")[:, winter_days]
+        )
     frame = pd.DataFrame(result, index=table.index)
     return frame.dropna(axis=1, how="all") if len(rows) else frame
 
 
 def _above(values: Floats, limit: float) -> Floats:
     return np.where(np.isfinite(values), (values > limit).astype(np.float64), np.nan)
+
+
+def _bare_frost(tmin: Floats, snow: Floats) -> Floats:
+    """Lowest temperature of the days without snow cover, 0 °C at most where snow was looked at.
+
+    Without any word of snow all days count.
+    """
+    covered = snow >= SNOW_COVER
+    lowest = -nanmax(-np.where(covered, np.nan, tmin))
+    sheltered = (covered & np.isfinite(tmin)).any(axis=1)
+    return np.where(sheltered, np.fmin(lowest, 0.0), lowest)
 
 
 def _longest(true: npt.NDArray[np.bool_]) -> Floats:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from lesniva.conventions import cutoff_date
 from lesniva.errors import InputError
+from lesniva.features import sky
 from lesniva.features.curve import SPRING, Floats, nanmax, phenology, smooth
-from lesniva.features.sky import weather_columns
 
 IMAGERY_LATENCY_DAYS = 2
 """Days from a Sentinel-2 pass to its L2A scene in the catalogues."""
@@ -45,6 +45,7 @@ def features(
     years: Sequence[int],
     cutoff: str,
     weather: pd.DataFrame | None = None,
+    places: pd.DataFrame | None = None,
     climatology_years: Iterable[int] | None = None,
     cover: str | None = None,
     latency_days: int = IMAGERY_LATENCY_DAYS,
@@ -66,7 +67,10 @@ def features(
         Last day whose data is known, ``MM-DD``; October to December mean the autumn before.
     weather
         One row per ``adm_id, date``: any of ``tmin, tmax, tmean`` (°C), ``prec, et0`` (mm/day),
-        ``soil_moisture`` (m³/m³).
+        ``soil_moisture`` (m³/m³), ``snow_depth`` (cm).
+    places
+        What does not change from year to year: one row per ``adm_id``, float columns (``lat``,
+        ``lon``, ``soil_awc`` …), which are taken along as they are.
     climatology_years
         With years given, ``*_anom`` columns (minus the district's mean of those years) and
         ``ndvi_vci`` are added. For training leave it out: the forecaster fits its own climatology
@@ -84,15 +88,16 @@ def features(
         k of the year, the last six), ``ndvi_last``, ``ndvi_peak``, ``ndvi_peak_doy``, ``ndvi_int``
         (NDVI·days since 1 March), ``ndvi_int_30d``, ``sos_doy``, ``greenup_rate`` (per day),
         ``days_ndvi_above_05``, ``ndvi_autumn`` (October-November), ``ndvi_winter_loss``,
-        ``senescence_rate`` (per day), peak and last value of other indices, weather; and quality:
-        ``qa_n_obs``, ``qa_clear_share``, ``qa_days_since_obs``, ``qa_area_ha``.
+        ``senescence_rate`` (per day), peak and last value of other indices; at most
+        `sky.MAX_COLUMNS` columns of weather; those of `places`; and quality: ``qa_n_obs``,
+        ``qa_clear_share``, ``qa_days_since_obs``, ``qa_area_ha``.
 
     Raises
     ------
     InputError
         Columns are missing, values out of range, keys repeated; all faults in one message.
     """
-    _check(observations, weather, cutoff, years)
+    _check(observations, weather, places, cutoff, years)
     seen = _normalised(observations)
     seen = seen[(seen["clear_share"] >= MIN_CLEAR_SHARE) & seen["ndvi"].notna()]
     adm_ids = sorted(observations["adm_id"].astype(str).unique())
@@ -107,13 +112,17 @@ def features(
             base = GDD_BASE.get(crop, 0.0)
             part = _known(_normalised(weather), year, cutoff, weather_latency_days)
             winter = crop in WINTER_CROPS
-            table = table.join(weather_columns(part, table, year, base=base, winter=winter))
+            table = table.join(sky.weather_columns(part, table, year, base=base, winter=winter))
+        if places is not None:
+            table = table.join(_places(places, table))
         table.insert(0, "crop", crop)
         table.insert(1, "year", year)
         table.insert(2, "cutoff", pd.Timestamp(cutoff_date(year, cutoff)))
         table.insert(3, "cover", cover)
         tables.append(table.rename_axis("adm_id").reset_index())
     result = pd.concat(tables, ignore_index=True)
+    told = [name for name in sky.COLUMNS if name in result]
+    result = result.drop(columns=told[sky.MAX_COLUMNS :])
     return result if climatology_years is None else anomalies(result, years=climatology_years)
 
 
@@ -203,6 +212,13 @@ def _of_year(rows: pd.DataFrame, adm_ids: list[str], year: int, cutoff: str) -> 
     return table.join(_quality(rows, adm_ids, cutoff_date(year, cutoff)))
 
 
+def _places(places: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Give each district what stays the same; nothing where the season was not seen."""
+    still = places.astype({"adm_id": str}).set_index("adm_id").reindex(table.index)
+    season = [name for name in table if not str(name).startswith("qa_")]
+    return still.astype(np.float64).where(table[season].notna().any(axis=1))
+
+
 def _quality(rows: pd.DataFrame, adm_ids: list[str], cutoff: np.datetime64) -> pd.DataFrame:
     groups = rows.groupby("adm_id")
     quality = pd.DataFrame(index=pd.Index(adm_ids))
@@ -263,7 +279,11 @@ def _normalised(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check(
-    observations: pd.DataFrame, weather: pd.DataFrame | None, cutoff: str, years: Sequence[int]
+    observations: pd.DataFrame,
+    weather: pd.DataFrame | None,
+    places: pd.DataFrame | None,
+    cutoff: str,
+    years: Sequence[int],
 ) -> None:
     faults = _faults_of_observations(observations)
     if weather is not None:
@@ -272,6 +292,11 @@ def _check(
             faults.append(f"weather lacks {', '.join(lost)}")
         elif weather.duplicated(["adm_id", "date"]).any():
             faults.append("weather repeats an adm_id and date")
+    if places is not None:
+        if "adm_id" not in places:
+            faults.append("places lack adm_id")
+        elif places["adm_id"].duplicated().any():
+            faults.append("places repeat an adm_id")
     try:
         cutoff_date(2001, cutoff)
     except InputError as error:

@@ -63,6 +63,7 @@ REASONS: tuple[tuple[str, str, str, str, str], ...] = (
         "вегетация последних недель",
         "amount",
     ),
+    ("place", r"lat|lon|soil_.*", "place and soil", "место и почва", ""),
     ("other", r".*", "other observations", "прочие наблюдения", "amount"),
 )
 """Columns (the first pattern that fits whole) grouped into an agronomist's words."""

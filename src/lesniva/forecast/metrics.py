@@ -79,10 +79,10 @@ def point_metrics(
         "mae": float(np.nanmean(np.abs(error))),
         "mape": _mape(f, o, mean),
         "bias": float(np.nanmean(error)),
-        "r2": _r2(f, o),
+        "r2": r2(f, o),
         "r_anomaly": _r(f_anomaly, o_anomaly),
-        "r2_anomaly": _r2(f_anomaly, o_anomaly),
-        "r2_spatial": _median([_r2(f[i], o[i]) for i in range(len(o))]),
+        "r2_anomaly": r2(f_anomaly, o_anomaly),
+        "r2_spatial": _median([r2(f[i], o[i]) for i in range(len(o))]),
         "r_temporal": _median([_r(f[:, j], o[:, j]) for j in range(o.shape[1])]),
         "r_year": _r(f_year, o_year),
         "rmse_worst_quartile": rmse(f[worst], o[worst]),
@@ -202,7 +202,8 @@ def _mape(f: Floats, o: Floats, mean: float) -> float:
     return float(100 * np.mean(np.abs(f - o)[counted] / o[counted])) if counted.any() else np.nan
 
 
-def _r2(f: Floats, o: Floats) -> float:
+def r2(f: Floats, o: Floats) -> float:
+    """Coefficient of determination; NaN with fewer values than `MIN_SLICE`."""
     both = np.isfinite(f) & np.isfinite(o)
     if both.sum() < MIN_SLICE:
         return np.nan

@@ -74,7 +74,8 @@ def walk(data: Panel, settings: Settings, pool: ThreadPoolExecutor) -> Trace:
     jobs = {
         index: pool.submit(members_at, data, plain, index, settings)
         for index in range(len(plain))
-        if known_years(data, index, settings) >= FIRST_INNER
+        # a year without yields is no test of anything
+        if known_years(data, index, settings) >= FIRST_INNER and np.isfinite(data.Y[index]).any()
     }
     for index, job in jobs.items():
         members[index] = job.result()

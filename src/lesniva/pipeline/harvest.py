@@ -15,6 +15,7 @@ from lesniva import cube, execution, features, forecast, publish, tasks, yields,
 from lesniva.config import CropSection, HarvestPipeline
 from lesniva.errors import InputError
 from lesniva.pipeline.composite import latest_picture, put_composite
+from lesniva.pipeline.ground import ground_of
 from lesniva.pipeline.meteo import weather_of
 from lesniva.pipeline.outlook import TABLES, Outlook, day_of, outlook
 from lesniva.pipeline.paper import REPORT, about, rasters
@@ -35,9 +36,6 @@ MADE_OF = "made-of"
 """File with the fingerprint of what the published results were made of."""
 
 HISTORY = "forecast_history.parquet"
-
-PAST = ("hindcast", "skill", "skill_by_year", "claims")
-"""Tables of the hindcasts."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,14 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
         if job.weather is not None:
             start = dt.date(harvest_year(days[0].date) - 1, 9, 1)
             weather = weather_of(job.weather, report, place.districts, start=start, end=cutoff)
+        ground = ground_of(place.districts, job.harvest.soil)
         made_of = tasks.digest(
             settings(job),
             cutoff,
             sha256(job.harvest.yields),
             sorted(str(path) for path in seasons.values()),
             None if weather is None else weather.to_csv(index=False),
+            ground.to_csv(index=False),
         )
         if _was_made_of(out, made_of):
             report.nothing_new = True
@@ -85,7 +85,9 @@ def forecast_harvest(job: HarvestPipeline, out: Path, run_tasks: execution.RunTa
             outlooks = [
                 each
                 for crop in job.harvest.crops
-                for each in _outlooks(job, report, place, cutoff, crop, observed, weather, maps)
+                for each in _outlooks(
+                    job, report, place, cutoff, crop, observed, weather, ground, maps
+                )
             ]
         ndvi = latest_picture(report, run_tasks, place, days)
         with stage(report, "publish"):
@@ -244,6 +246,7 @@ def _outlooks(
     crop: str,
     observed: pd.DataFrame,
     weather: pd.DataFrame | None,
+    ground: pd.DataFrame,
     maps: Maps,
 ) -> Iterator[Outlook]:
     """Hindcasts of one crop on each issue day, and forecasts of those that have come."""
@@ -260,6 +263,7 @@ def _outlooks(
             cutoff=day,
             cover=_cover(job.harvest.crops[crop], crop, day),
             weather=weather,
+            places=ground,
         )
         yield outlook(
             report.folder,
@@ -312,12 +316,17 @@ def _publish(
     tables["claims"]["mask"] = tables["claims"]["crop"].map(maps.told_by)
     layer = _layer(place, pd.concat([each.tables["forecast"] for each in today]))
     season = tables.pop("forecast")
+    by_crop = _by_crop(layer)
     put_tables(
         shelf,
         {"forecast": layer},
         key="forecast_id",
         tables={**tables, "forecast_season": season, "district_ndvi": observed},
-        styles={"forecast": publish.forecast_style(layer["yield_t_ha"])},
+        forms=by_crop,
+        styles={
+            name: publish.forecast_style(rows["yield_t_ha"])
+            for name, rows in {"forecast": layer, **by_crop}.items()
+        },
     )
     said = pd.concat([each.tables["forecast"] for each in today], ignore_index=True)
     new = forecast.record(
@@ -351,6 +360,14 @@ def _layer(place: Place, rows: pd.DataFrame) -> gpd.GeoDataFrame:
     rows = rows[["forecast_id", *(name for name in rows if name != "forecast_id")]]
     shapes = place.districts[["adm_id", "name_en", "name_ru", "geometry"]]
     return shapes.merge(rows, on="adm_id").sort_values("forecast_id", ignore_index=True)
+
+
+def _by_crop(layer: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
+    """Give each of several crops a layer of its own: stacked, the maps of crops hide each other."""
+    crops = dict.fromkeys(layer["crop"])
+    if len(crops) < 2:
+        return {}
+    return {f"forecast_{crop}": layer[layer["crop"] == crop] for crop in crops}
 
 
 def _draw(

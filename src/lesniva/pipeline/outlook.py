@@ -24,6 +24,7 @@ TABLES = (
     "hindcast",
     "skill",
     "skill_by_year",
+    "skill_loyo",
     "claims",
     "forecast",
     "forecast_total",
@@ -148,6 +149,7 @@ def _of_past(history: forecast.Hindcast, lead_days: int | None) -> dict[str, pd.
         "hindcast": history.rows,
         "skill": _with_key(skill, key),
         "skill_by_year": _with_key(history.by_year, key),
+        "skill_loyo": _with_key(history.loyo.reset_index(), key),
         "claims": pd.DataFrame([claim]),
     }
 

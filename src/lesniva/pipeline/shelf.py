@@ -204,7 +204,7 @@ def put_tables(
     styles
         Name of a layer → QML.
     forms
-        Name → table that people fill in, for the GeoPackage alone.
+        Name → table or features for the GeoPackage alone, such as what people fill in.
     """
     folder, area = shelf.report.folder, shelf.place.area
     about = {"attribution": shelf.credit, "districts_are_approximate": area.approximate}

@@ -103,6 +103,14 @@ TITLES: dict[str, tuple[str, str]] = {
     "last_t_ha": ("last year's yield, t/ha", "урожайность прошлого года, т/га"),
     "lead_days": ("days before harvest", "дней до уборки"),
     "lesniva": ("version", "версия"),
+    "loyo_nrmse": (
+        "RMSE with the year left out (later years known), %",
+        "СКО при исключении года (поздние годы известны), %",
+    ),
+    "loyo_r2": (
+        "R² with the year left out (later years known)",
+        "R² при исключении года (поздние годы известны)",
+    ),
     "mae": ("mean absolute error, t/ha", "средняя абсолютная ошибка, т/га"),
     "mape": ("mean absolute error, %", "средняя абсолютная ошибка, %"),
     "mean5_t_ha": ("mean of 5 years, t/ha", "средняя за 5 лет, т/га"),

@@ -31,7 +31,16 @@ CDS_KEY = "CDSAPI_KEY"
 """Environment variable with the personal access token of the Climate Data Store."""
 
 ERA5_LAND = "reanalysis-era5-land-timeseries"
-ERA5_LAND_VARIABLES = ("2m_temperature", "total_precipitation")
+ERA5_LAND_VARIABLES = (
+    "2m_temperature",
+    "total_precipitation",
+    "volumetric_soil_water_layer_1",
+    "volumetric_soil_water_layer_2",
+    "snow_depth",
+)
+
+SOIL_LAYERS = {"swvl1": 0.25, "swvl2": 0.75}
+"""Soil water of 0-7 and 7-28 cm, and the share of each in 0-28 cm."""
 
 POLL_SECONDS = 5.0
 """Between two looks at a job of the Climate Data Store."""
@@ -93,7 +102,7 @@ def era5_land(
     """Ask the Climate Data Store for the daily weather of places by ERA5-Land (0.1°).
 
     The hourly series of a point becomes the minimum, maximum and mean of its UTC days, and their
-    sum of rain. Soil moisture is not in that data set.
+    sum of rain; soil moisture (0-28 cm) and the depth of the snow are means of the day.
 
     Parameters
     ----------
@@ -205,7 +214,8 @@ def _csv_tables(content: bytes, url: str) -> pd.DataFrame:
                 texts = [archive.read(name) for name in archive.namelist()]
         tables = [pd.read_csv(io.BytesIO(text), parse_dates=["valid_time"]) for text in texts]
         joined = pd.concat([table.set_index("valid_time") for table in tables], axis=1)
-        return joined[["t2m", "tp"]].sort_index().astype(np.float64)
+        also = [name for name in (*SOIL_LAYERS, "sde") if name in joined]
+        return joined[["t2m", "tp", *also]].sort_index().astype(np.float64)
     except (zipfile.BadZipFile, KeyError, ValueError, pd.errors.ParserError) as error:
         raise SourceError(
             f"{redact(url)} gives a file without hourly t2m and tp ({error}); try again later"
@@ -217,6 +227,12 @@ def _daily(hourly: pd.DataFrame, start: dt.date, end: dt.date) -> pd.DataFrame:
     by_day = celsius.groupby(pd.DatetimeIndex(hourly.index).floor("D"))
     table = pd.DataFrame({"tmin": by_day.min(), "tmax": by_day.max(), "tmean": by_day.mean()})
     table["prec"] = 1000 * _rain(hourly["tp"])
+    means = hourly.groupby(pd.DatetimeIndex(hourly.index).floor("D")).mean()
+    if set(SOIL_LAYERS) <= set(hourly):
+        table["soil_moisture"] = sum(share * means[name] for name, share in SOIL_LAYERS.items())
+    if "sde" in hourly:
+        # the packing of the files makes zeros slightly negative
+        table["snow_depth"] = 100 * means["sde"].clip(lower=0.0)
     whole = by_day.size() == 24
     table = table[whole].loc[pd.Timestamp(start) : pd.Timestamp(end)]
     return table.rename_axis("date").reset_index()
