@@ -49,7 +49,10 @@ print(f"{CROP} {YEAR}, by what was known on {CUTOFF}")
 # %%
 # a harvest year begins in September
 years = sorted((observed["date"] + pd.DateOffset(months=4)).dt.year.unique())
-table = features.features(observed, crop=CROP, years=years, cutoff=CUTOFF, cover="winter")
+shapes = gpd.read_file(OUT / "lesniva.gpkg", layer="districts")
+point = shapes.representative_point()
+places = pd.DataFrame({"adm_id": shapes["adm_id"], "lat": point.y, "lon": point.x})
+table = features.features(observed, crop=CROP, years=years, cutoff=CUTOFF, cover="winter", places=places)
 table.loc[table["year"] == YEAR, ["adm_id", "ndvi_peak", "sos_doy", "ndvi_int", "qa_n_obs"]].round(3)
 
 # %% [markdown]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lesniva.forecast import baselines as plain_forecasts
 from lesniva.forecast import intervals, metrics, model
@@ -24,8 +25,21 @@ FIRST_INNER = 2
 MIN_SKILL = 0.05
 """Inner skill over the plain forecast below which the boosters stay silent."""
 
-MEAN_TOLERANCE = 1.05
-"""The mean of all years stays the plain forecast unless it is worse by this factor."""
+MIN_EVIDENCE = 2
+"""Fewer years than this prove nothing."""
+
+FEW_YEARS = 3
+"""So many years do not tell yet how much the districts of a year share."""
+
+SHARED = 1.86
+"""What is then assumed at least: 65 % of the variance is the year's (winter wheat of 48 raions)."""
+
+PRICE, PRICE_OF_YEARS = 2.0, 4.0
+"""A weight has to earn this many times its variance: as by Akaike's criterion, or two standard
+errors where only the means of few years speak for it."""
+
+ROUNDS, TINY = 5, 1e-12
+"""Of the generalised least squares; t²/ha², so that districts that agree do not divide by zero."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +168,16 @@ def calibrated(
 
 
 def _plain_weights(plain: Floats, Y: Floats) -> Floats:
-    """Weigh the baselines by inverse variance, or take the mean alone where it is about as good.
+    """Weigh the baselines by inverse variance, beside the mean of all years.
 
     Averaging plain forecasts beats choosing one on a few years; and where yields have no trend
     nothing must be read into their noise.
     """
-    mean = plain_forecasts.NAMES.index("mean")
+    mean = np.eye(plain.shape[1])[plain_forecasts.NAMES.index("mean")]
     weights = _inverse_variance(plain, Y)
-    combined = metrics.rmse(weighted(plain, weights), Y)
-    if metrics.rmse(plain[:, mean], Y) <= MEAN_TOLERANCE * combined:
-        return np.asarray(np.eye(len(weights))[mean])
-    return weights
+    best, certain = evidence(weighted(plain, mean), weighted(plain, weights), Y)
+    share = certain * best
+    return np.asarray(share * weights + (1 - share) * mean)
 
 
 def _inverse_variance(said: Floats, Y: Floats) -> Floats:
@@ -186,12 +199,117 @@ def weighted(said: Floats, weights: Floats) -> Floats:
 
 
 def _model_weight(plain: Floats, boosters: Floats, Y: Floats) -> float:
-    """Weight that would have been best, halfway to one half: few years cannot tell it finely."""
-    both = np.isfinite(plain) & np.isfinite(boosters) & np.isfinite(Y)
-    difference, wanted = (boosters - plain)[both], (Y - plain)[both]
-    square = float((difference**2).sum())
-    best = float(np.clip((difference * wanted).sum() / square, 0, 1)) if square > 0 else 0.0
-    return (best + 0.5) / 2
+    """Weight that would have been best, halfway to one half, as far as the years bear it out."""
+    best, certain = evidence(plain, boosters, Y)
+    return certain * (best + 0.5) / 2
+
+
+def evidence(reference: Floats, candidate: Floats, Y: Floats) -> tuple[float, float]:
+    """Weigh up what past years say for a candidate beside a reference.
+
+    What the reference missed, e, is b times what the candidate says otherwise, d, plus an error of
+    the year, which its districts share, and one of the district. b, the weight that would have been
+    best, is shrunk by its own uncertainty (the positive part of James and Stein [1]_), so that
+    nothing is left of what may be chance. It is asked for twice, and what leaves more is taken: by
+    generalised least squares, to which the differences between districts say most, already after
+    few years; and by ordinary least squares, to which years do, for signals that all districts
+    share.
+
+    Parameters
+    ----------
+    reference, candidate
+        What both said of past years, (T, R), t/ha; NaN = nothing.
+    Y
+        What it came to, (T, R), t/ha.
+
+    Returns
+    -------
+    best
+        The weight of the candidate that would have been best, 0-1.
+    certain
+        The share of it to believe, 0-1: 1 - k T / (T - 1) var(b) / b², not below 0, where k is the
+        `PRICE`; 0 with fewer years than `MIN_EVIDENCE`.
+
+    References
+    ----------
+    .. [1] Efron, B., Morris, C. (1973). Stein's estimation rule and its competitors. Journal of the
+       American Statistical Association 68(341), 117-130.
+       https://doi.org/10.1080/01621459.1973.10481350
+    """
+    both = np.isfinite(reference) & np.isfinite(candidate) & np.isfinite(Y)
+    told = np.where(both, candidate - reference, 0.0).any(axis=1)
+    if told.sum() < MIN_EVIDENCE:
+        return 0.0, 0.0
+    parts = _Parts(
+        both[told].sum(axis=1),
+        *_apart((candidate - reference)[told], both[told]),
+        *_apart((Y - reference)[told], both[told]),
+    )
+    price = len(parts.count) / (len(parts.count) - 1)
+    found = []
+    for k, (best, variance) in (
+        (PRICE, _generalised(parts)),
+        (PRICE_OF_YEARS, _ordinary(parts)),
+    ):
+        if best > 0:
+            found.append((min(best, 1.0), max(1 - k * price * variance / best**2, 0.0)))
+    return max(found, key=lambda each: each[0] * each[1], default=(0.0, 0.0))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the candidate says otherwise, d, and what the reference missed, e, of T years."""
+
+    count: npt.NDArray[np.int64]
+    """Districts of each year, (T,)."""
+    d: Floats
+    """Of districts, less the mean of the year, (T, R)."""
+    d_year: Floats
+    """Mean of the year, (T,)."""
+    e: Floats
+    e_year: Floats
+
+
+def _generalised(parts: _Parts) -> tuple[float, float]:
+    """Slope and its variance; a year's mean counts the less the more its districts share."""
+    best, own, square = 0.0, TINY, 1.0
+    for _ in range(ROUNDS):
+        own, year = _variances(parts, best, best)
+        weight = parts.count / (1 + parts.count * year / own)
+        square = float((parts.d**2).sum() + (weight * parts.d_year**2).sum())
+        product = (parts.d * parts.e).sum() + (weight * parts.d_year * parts.e_year).sum()
+        best = float(product) / square
+    return best, own / square
+
+
+def _ordinary(parts: _Parts) -> tuple[float, float]:
+    """Slope over all district-years, and its variance where years and districts err."""
+    own_square, year_square = float((parts.d**2).sum()), float((parts.d_year**2).sum())
+    own_slope = float((parts.d * parts.e).sum()) / max(own_square, TINY)
+    year_slope = float((parts.d_year * parts.e_year).sum()) / max(year_square, TINY)
+    own, year = _variances(parts, own_slope, year_slope)
+    square = own_square + float((parts.count * parts.d_year**2).sum())
+    product = (parts.d * parts.e).sum() + (parts.count * parts.d_year * parts.e_year).sum()
+    spread = own * own_square
+    spread += float((parts.count**2 * parts.d_year**2 * (year + own / parts.count)).sum())
+    return float(product) / square, spread / square**2
+
+
+def _variances(parts: _Parts, own_slope: float, year_slope: float) -> tuple[float, float]:
+    """Variance of a district's own error and of the year's, t²/ha²."""
+    years = len(parts.count)
+    own = float(((parts.e - own_slope * parts.d) ** 2).sum()) / max((parts.count - 1).sum(), 1)
+    own = max(own, TINY)
+    year = float(((parts.e_year - year_slope * parts.d_year) ** 2).sum()) / (years - 1)
+    year -= own / float(parts.count.mean())
+    return own, max(year, SHARED * own if years <= FEW_YEARS else 0.0)
+
+
+def _apart(values: Floats, known: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Part of each district (T, R), zero where not known, and mean of each year (T,)."""
+    filled = np.where(known, values, 0.0)
+    mean = filled.sum(axis=1) / known.sum(axis=1)
+    return np.where(known, filled - mean[:, None], 0.0), mean
 
 
 def blend(plain: Floats, boosters: Floats, weight: Floats | float) -> Floats:
