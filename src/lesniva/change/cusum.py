@@ -279,7 +279,7 @@ def _residuals(
     """
     predict(i, x, coefficients, residual)
     for j in range(values.size):
-        residual[j] = (values[j] - residual[j]) / _SCALE
+        residual[j] = (values[j] - residual[j]) * (1.0 / _SCALE)
     for j in range(values.size):
         residual[j] -= offset[strata[j]]
 
@@ -288,18 +288,21 @@ def _residuals(
 def _standardise(
     sign: float,
     sigma: npt.NDArray[np.uint16],
-    noise: Float,
+    calm: Float,
     strata: npt.NDArray[np.uint8],
     own: Float,
     z: Float,
 ) -> None:
-    """Turn residuals into noises of the pixel (own), and of the pixel in this scene (z)."""
+    """Turn residuals into noises of the pixel (own), and of the pixel in this scene (z).
+
+    calm (stratum) is the inverse of the scene's factor of the noise.
+    """
     for j in range(own.size):
         own[j] = sign * own[j] / (sigma[j] * SIGMA_STEP)
     for j in range(own.size):
-        z[j] = noise[strata[j]]
+        z[j] = calm[strata[j]]
     for j in range(own.size):
-        z[j] = own[j] / z[j]
+        z[j] *= own[j]
 
 
 @inner
@@ -379,7 +382,7 @@ def accumulate(
     Leaves in residual_now the residuals of the slice (NaN without observation), in before the
     evidence before it, in normal_before the day of the observation before it if that was normal.
     """
-    columns = values.shape[1]
+    columns, calm = values.shape[1], 1.0 / noise
     own, weakest = np.empty(columns), np.empty(columns)
     other, ratio = np.empty(columns), np.empty(columns)
     observed, normal = np.empty(columns, dtype=np.bool_), np.empty(columns, dtype=np.bool_)
@@ -391,7 +394,7 @@ def accumulate(
             continue
         _residuals(i, values[i], x, coefficients, offset, strata[i], own)
         _keep(observed, own, residual_now[i])
-        _standardise(rule.sign, sigma[i], noise, strata[i], own, weakest)
+        _standardise(rule.sign, sigma[i], calm, strata[i], own, weakest)
         if witness.shape[0] > 0:
             _residuals(i, witness[i], x, witness_coefficients, witness_offset, strata[i], other)
             _hear(rule, witness[i], witness_sigma[i], witness_noise, strata[i], other, own, weakest)
@@ -623,8 +626,8 @@ def _lively(
     """Columns of a row that were observed and have something going on; deal with the others."""
     for j in range(status.size):
         quiet = (evidence[j] == 0) & (status[j] == _NONE) & (normal_run[j] > 0)
-        normal = quiet & (residual_now[j] == residual_now[j])
-        last_normal[j] = day if normal else last_normal[j]
+        normal, before = quiet & (residual_now[j] == residual_now[j]), last_normal[j]
+        last_normal[j] = day if normal else before
     count = 0
     for j in range(status.size):
         lively[count] = j

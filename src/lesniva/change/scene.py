@@ -498,12 +498,13 @@ def _residuals(
     """Departures of a row from the model; without observation or model of no account."""
     predict(row, x, coefficients, residual)
     for column in range(values.size):
-        residual[column] = values[column] / _SCALE - residual[column] * unit
+        residual[column] = values[column] * (1.0 / _SCALE) - residual[column] * unit
 
 
 @inner
 def _places(values: Float, low: float, width: float, places: npt.NDArray[np.uint32]) -> None:
     """Bins of values, the outer ones for what lies beyond."""
+    per_unit = 1.0 / width
     for column in range(values.size):
-        place = np.floor((values[column] - low) / width)
+        place = np.floor((values[column] - low) * per_unit)
         places[column] = int(min(max(place, 0.0), _N_BINS - 1.0))
