@@ -204,7 +204,7 @@ def test_forest_goes_through_workers_that_are_ended_beyond_what_its_plan_says(tm
         FOREST.format(
             area=AREA,
             clip=list(outline(inside).bounds),
-            block=EDGE // 2,
+            block=EDGE // 4,
             history_end=history_end,
         )
     )
@@ -229,4 +229,7 @@ def test_forest_goes_through_workers_that_are_ended_beyond_what_its_plan_says(tm
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["limit"] == limit
     assert told["faults"] == {}
-    assert 0 < max(told["peaks"].values()) <= limit, told
+    print(f"{decoded / 1e9:.2f} GB of pixels, limit {limit / 1e9:.2f} GB, peaks {told['peaks']}")  # noqa: T201
+    # beside Dask's small helper there was one process: none was ended and replaced
+    (worker,) = (peak for peak in told["peaks"].values() if peak > 1e8)
+    assert worker <= limit

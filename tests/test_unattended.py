@@ -182,6 +182,7 @@ def test_job_goes_back_to_a_run_and_on_from_there_to_the_same_results(
 
     code, said, _ = lesniva("rollback", out, "--to", before)
     assert (code, f"back at {before}" in said) == (0, True)
+    assert f"now       back at {before}; the next run" in lesniva("status", out)[1]
     code, report, _ = lesniva(*asked)
     assert json.loads(report)["results"] == first["results"]
     assert (out / "alerts.geojson").read_bytes() == alerts

@@ -40,11 +40,12 @@ STORED_SHARE = 0.35
 KEPT_RUNS = 8
 """Most versions of a state that the repository keeps (see `ledger`)."""
 
-BASE_MEMORY = 0.5e9
-"""Bytes of a worker without a block: Python, the libraries, the compiled kernels."""
+BASE_MEMORY = 0.55e9
+"""Bytes of a worker without a block: Python, the libraries, the compiled kernels, buffers."""
 
-STACK_MEMORY = 3
-"""Bytes a value of an index stack, at the worst moment of a task; twice that with a witness."""
+STACK_MEMORY = 4
+"""Bytes a value of an index stack, at the worst moment of a task: the stack, and the part of it in
+season or its corrected copy; twice that with a witness."""
 
 
 @dataclass(frozen=True)

@@ -96,18 +96,24 @@ class Standing:
             if self.newest_day is None
             else f"has {self.newest_day}, {self.lag_days} days later"
         )
-        state = "a run is at work" if self.at_work else "no run is at work"
-        if self.left_in_the_middle and not self.at_work:
-            state = "a run died in the middle; the next one goes on from there"
         return [
             f"{self.folder}:",
             f"  last run  {self.run_id}, {self.outcome}, {ago.total_seconds() / 3600:.1f} h ago",
             f"  results   up to {self.last_day}; the source {newest}",
-            f"  now       {state}",
+            f"  now       {self._now()}",
             *(f"  not done  {what}: {why}" for what, why in self.faults.items()),
             f"  disk      {self.bytes / 1e6:.1f} MB used, {self.free_bytes / 1e9:.1f} GB free",
             *([f"  kept runs {', '.join(self.kept_runs)}"] if self.kept_runs else []),
         ]
+
+    def _now(self) -> str:
+        if self.at_work:
+            return "a run is at work"
+        if self.left_in_the_middle:
+            return "a run died in the middle; the next one goes on from there"
+        if self.kept_runs and self.run_id not in self.kept_runs:
+            return f"back at {self.kept_runs[-1]}; the next run publishes from there"
+        return "no run is at work"
 
 
 def status(out: Path) -> Standing:
