@@ -3,6 +3,8 @@
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
+import shapely
 
 import small
 from lesniva import change, config, ledger, pipeline, publish
@@ -10,7 +12,8 @@ from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.running import STATE
 
-BANDS = ("nir", "red", "rededge1", "nir08", "swir16", "swir22")
+BANDS = ("blue", "green", "nir", "red", "rededge1", "nir08", "swir16", "swir22")
+SCENES_PER_MONTH = dict.fromkeys(range(5, 9), 4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,12 +23,29 @@ def _no_pictures():
         yield
 
 
+HEALTH = "health = true\n[report]\nclose_ups = 0"
+
+DRY = (slice(37, 49), slice(39, 51))
+"""Rows and columns of the archive's 20 m pixels that lose water from `DRY_FROM` on …"""
+
+DRY_FROM = "20220510"
+"""… as swir16 tells, which NBR does not look at."""
+
+
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    return small.write_archive(tmp_path_factory.mktemp("archive"), bands=BANDS)
+    folder = tmp_path_factory.mktemp("archive")
+    catalog = small.write_archive(folder, bands=BANDS, scenes_per_month=SCENES_PER_MONTH)
+    for path in catalog.parent.glob("scenes/*/swir16.tif"):
+        if path.parent.name.split("_")[2] >= DRY_FROM:
+            with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+                values = file.read(1)
+                values[DRY] = np.round(1.6 * values[DRY])
+                file.write(values, 1)
+    return catalog
 
 
-def run(folder, catalog, out, *, more="health = true", **changed):
+def run(folder, catalog, out, *, more=HEALTH, **changed):
     cover = catalog.parent / "forest_cover.tif"
     file = small.write_job(folder, catalog, cover=cover, more=more, block=128, **changed)
     return pipeline.run(config.read(file), out, scheduler=SYNCHRONOUS)
@@ -56,10 +76,19 @@ def test_each_index_of_health_has_a_state_of_forty_bytes_beside_that_of_removal(
             assert of_pixel / state["status"].size <= 40
 
 
-def test_alerts_say_which_channel_tells_of_them(whole):
+def test_what_only_the_water_shows_is_an_alert_of_the_health_channel(catalog, whole):
     found = gpd.read_file(whole / "alerts.geojson")
-    assert set(found["channel"]) <= {"removal", "health"}
-    assert (found["channel"] == "removal").any()
+    assert set(found["channel"]) == {"removal", "health"}
+    with rasterio.open(next(catalog.parent.glob("scenes/*/swir16.tif"))) as file:
+        rows, columns = DRY
+        west, north = file.transform @ (columns.start, rows.start)
+        east, south = file.transform @ (columns.stop, rows.stop)
+        ill = found[found["channel"] == "health"].to_crs(file.crs)
+    assert (ill["status"] == "confirmed").all()
+    assert (ill["magnitude"] < -0.06).all()
+    dry = shapely.box(west, south, east, north)
+    assert ill.intersection(dry).area.sum() > 0.9 * ill.area.sum()
+    assert ill.area.sum() > 0.2 * dry.area
     assert publish.verify(whole) == []
 
 

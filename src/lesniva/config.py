@@ -185,7 +185,7 @@ class MonitorSection(Section):
     witness to each other where the bands of both are there: a change is what both see."""
     health: bool = False
     """Also watch the health of the forest, by NDRE, and by CRSWIR in conifers or NDMI elsewhere:
-    dieback shows there before canopy is lost. Takes about three times as long."""
+    for dieback that takes little of the canopy. Fits and updates take about three times as long."""
     profile: Literal["early", "standard", "strict"] = "standard"
     """How sure an alert must be."""
     season: (

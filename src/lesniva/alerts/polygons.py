@@ -126,8 +126,8 @@ def alerts(
     geopandas.GeoDataFrame
         EPSG:4326, one row an alert: ``alert_id``; ``status`` (confirmed, low); ``date_min`` last
         clear normal observation and ``date_max`` first anomaly (the event lies between them, most
-        likely near ``date_likely``); ``channel`` (removal, or health when most of its pixels are
-        told of by that);
+        likely near ``date_likely``); ``channel`` (removal, or health when most of its
+        confirmed pixels are told of by that);
         ``confirmed_on`` (NaT when low); ``area_ha`` (hectares, equal-area); ``probability`` (0–1,
         median); ``magnitude`` (median change of the index, negative = loss); ``n_obs`` (median
         number of anomalies seen); ``spread_days`` (days between the tenth and the ninetieth
@@ -169,7 +169,7 @@ def _described(
     middle = pixels.drop(columns="confirmed").groupby(group).median()
     day = pixels["first_anomaly"].astype(float).groupby(group)
     spread = day.quantile(0.9) - day.quantile(0.1)
-    ill = (pixels["channel"] == Channel.HEALTH).groupby(group).mean() > 0.5
+    ill = (pixels["channel"] == Channel.HEALTH).where(sure).groupby(group).mean() > 0.5
     return pd.DataFrame(
         {
             "alert_id": [
