@@ -56,7 +56,7 @@ def test_no_feature_moves_when_everything_after_the_cutoff_is_noise(
     cutoff: str, year: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    seen, sky = observations(), weather()
+    seen, sky = observations(), weather().assign(snow_depth=8.0)
     before = made(seen, cutoff, weather=sky)
     day = pd.Timestamp(cutoff_date(year, cutoff))
     late = seen["date"] > day - pd.Timedelta(days=IMAGERY_LATENCY_DAYS)
@@ -65,7 +65,7 @@ def test_no_feature_moves_when_everything_after_the_cutoff_is_noise(
     seen.loc[late, "weight"] = rng.uniform(0, 9e4, int(late.sum()))
     seen = seen[~(late & (rng.random(len(seen)) < 0.3))]
     late = sky["date"] > day - pd.Timedelta(days=5)
-    for name in ("tmin", "tmax", "prec", "et0", "soil_moisture"):
+    for name in ("tmin", "tmax", "prec", "et0", "soil_moisture", "snow_depth"):
         sky.loc[late, name] = rng.uniform(-50, 50, int(late.sum()))
     after = made(seen, cutoff, weather=sky)
     past = before["year"] <= year
