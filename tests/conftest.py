@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import itertools
+import logging
 from collections.abc import Iterator
 
 import hypothesis
@@ -13,6 +14,18 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("house")
 
 _BUCKETS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Take back what a test that ran the command line in this process did to the log."""
+    root, ours = logging.getLogger(), logging.getLogger("lesniva")
+    before, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+    for logger, level in zip((root, ours), levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

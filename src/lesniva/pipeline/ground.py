@@ -19,7 +19,7 @@ def ground_of(districts: gpd.GeoDataFrame, soil: Mapping[str, Path]) -> pd.DataF
     districts
         ``adm_id`` and polygons in any CRS.
     soil
-        Name (``awc``, ``humus``) → raster of one band, in any CRS and unit.
+        Name (``awc``, ``humus``) → GeoTIFF of one band, in any CRS and unit.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _means(path: Path, districts: gpd.GeoDataFrame) -> npt.NDArray[np.float64]:
     from exactextract import exact_extract
     from exactextract.raster import RasterioRasterSource
 
-    with rasterio.open(path) as raster:
+    with rasterio.open(path, driver="GTiff") as raster:
         if raster.crs is None:
             raise ValueError("it has no CRS")
         shapes = districts[["geometry"]].to_crs(raster.crs.to_wkt())
