@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ BLOCK, BLOCKS = 256, 4
 """Pixels along a block, and blocks along the area."""
 
 JOB = """
-journey = "composite"
+journey = "{journey}"
 [area]
 file = "{area}"
 clip = {clip}
@@ -32,11 +33,9 @@ kind = "catalog"
 href = "archive/catalog.json"
 [period]
 start = 2022-01-01
-end = 2022-12-31
+end = {end}
 [grid]
 block = {block}
-[composite]
-period = "all"
 """
 
 MEASURE = """
@@ -85,22 +84,25 @@ def write_archive(folder: Path, ground: GeoBox, days: int) -> None:
     (folder / "archive" / "catalog.json").write_text(json.dumps({**root, "links": links}))
 
 
+def write_job(file: Path, ground: GeoBox, edge: int, more: str, **values: Any) -> Path:
+    """Write a pipeline file over the first pixels of the ground, but for a margin."""
+    west, north = ground.boundingbox.left + 640, ground.boundingbox.top - 640
+    inside = grid(edge - 64, edge - 64, 20, west=west, north=north)
+    place = JOB.format(area=AREA, clip=list(outline(inside).bounds), **values)
+    file.write_text(place + more)
+    return file
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("memory")
     size = BLOCK * BLOCKS + 64
     ground = grid(size, size, 20)
     write_archive(folder, ground, DAYS)
+    how = {"journey": "composite", "end": "2022-12-31", "block": BLOCK}
     for name, blocks in (("block", 1), ("area", BLOCKS)):
-        inside = grid(
-            BLOCK * blocks - 64,
-            BLOCK * blocks - 64,
-            20,
-            west=ground.boundingbox.left + 640,
-            north=ground.boundingbox.top - 640,
-        )
-        clip = list(outline(inside).bounds)
-        (folder / f"{name}.toml").write_text(JOB.format(area=AREA, clip=clip, block=BLOCK))
+        file = folder / f"{name}.toml"
+        write_job(file, ground, BLOCK * blocks, '[composite]\nperiod = "all"\n', **how)
     return folder
 
 
@@ -132,19 +134,6 @@ EDGE, MONITORED_DAYS = (2048, 150) if WHOLE else (512, 30)
 """Pixels along a forest, and days it is seen on."""
 
 FOREST = """
-journey = "forest"
-[area]
-file = "{area}"
-clip = {clip}
-[source]
-kind = "catalog"
-href = "archive/catalog.json"
-[period]
-start = 2022-01-01
-end = 2024-12-31
-[grid]
-resolution = 20
-block = {block}
 [forest]
 cover = "cover.tif"
 [monitor]
@@ -191,23 +180,10 @@ def test_forest_goes_through_workers_that_are_ended_beyond_what_its_plan_says(tm
     cover = np.zeros(ground.shape, dtype=np.uint8)
     cover[:, : EDGE // 16] = 80
     write_tif(tmp_path / "cover.tif", cover, ground, nodata=255)
-    inside = grid(
-        EDGE - 64,
-        EDGE - 64,
-        20,
-        west=ground.boundingbox.left + 640,
-        north=ground.boundingbox.top - 640,
-    )
     history_end = (datetime(2022, 1, 2, tzinfo=UTC) + timedelta(days=4 * MONITORED_DAYS)).date()
-    file = tmp_path / "forest.toml"
-    file.write_text(
-        FOREST.format(
-            area=AREA,
-            clip=list(outline(inside).bounds),
-            block=EDGE // 4,
-            history_end=history_end,
-        )
-    )
+    more = FOREST.format(history_end=history_end)
+    how = {"journey": "forest", "end": "2024-12-31", "block": EDGE // 4}
+    file = write_job(tmp_path / "forest.toml", ground, EDGE, more, **how)
     limit = planned(file)
     decoded = 5 * MONITORED_DAYS * EDGE**2
     if WHOLE:

@@ -222,6 +222,16 @@ def first_of(month: str, listed: Any) -> str:
     return str(min(link["href"] for link in listed["links"] if f"_{month}" in link["href"]))
 
 
+def run_before_and_after(
+    catalog: Path, folder: Path, *months: str, until: str
+) -> tuple[Path, pipeline.Report]:
+    """Run without the first scene of some months, then with all; the catalog, the second report."""
+    partial, all_of_it = withhold(catalog, folder / "archive", *months)
+    run(folder, partial, folder / "out", end=until)
+    partial.write_text(all_of_it)
+    return partial, run(folder, partial, folder / "out")
+
+
 def assert_as_in_one_run(out: Path, whole: Path) -> None:
     """States bit for bit, tables, rasters; alerts but for their ids."""
     books = [ledger.Ledger(folder / ".lesniva") for folder in (out, whole)]
@@ -243,12 +253,9 @@ def assert_as_in_one_run(out: Path, whole: Path) -> None:
 def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
     catalog, whole, july, tmp_path
 ):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
     out = tmp_path / "out"
     shutil.copytree(july, out)
-    run(tmp_path, partial, out, end="2022-08-31")
-    partial.write_text(all_of_it)
-    report = run(tmp_path, partial, out)
+    partial, report = run_before_and_after(catalog, tmp_path, "202208", until="2022-08-31")
     assert report.results["blocks_replayed"] == 4
     assert report.results["blocks_anew"] == 0
     assert_as_in_one_run(out, whole)
@@ -258,22 +265,16 @@ def test_a_late_scene_is_replayed_and_the_end_is_bit_for_bit_that_of_one_run(
 def test_a_late_scene_without_an_earlier_run_sends_its_blocks_to_their_history(
     catalog, whole, tmp_path
 ):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202208")
-    out = tmp_path / "out"
-    run(tmp_path, partial, out, end="2022-08-31")
-    partial.write_text(all_of_it)
-    assert run(tmp_path, partial, out).results["blocks_anew"] == 4
-    assert_as_in_one_run(out, whole)
+    _, report = run_before_and_after(catalog, tmp_path, "202208", until="2022-08-31")
+    assert report.results["blocks_anew"] == 4
+    assert_as_in_one_run(tmp_path / "out", whole)
 
 
 def test_a_late_scene_of_the_history_is_learnt_from_and_the_end_is_that_of_one_run(
     catalog, whole, tmp_path
 ):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202109")
     out = tmp_path / "out"
-    run(tmp_path, partial, out, end="2021-10-15")
-    partial.write_text(all_of_it)
-    report = run(tmp_path, partial, out)
+    partial, report = run_before_and_after(catalog, tmp_path, "202109", until="2021-10-15")
     assert (report.results["blocks_replayed"], report.results["blocks_anew"]) == (0, 4)
     assert_as_in_one_run(out, whole)
     assert run(tmp_path, partial, out).nothing_new
@@ -282,17 +283,14 @@ def test_a_late_scene_of_the_history_is_learnt_from_and_the_end_is_that_of_one_r
 def test_scenes_that_come_too_late_are_passed_over_and_named_also_those_of_the_history(
     catalog, tmp_path
 ):
-    partial, all_of_it = withhold(catalog, tmp_path / "archive", "202108", "202206")
-    out = tmp_path / "out"
-    run(tmp_path, partial, out, end="2022-08-31")
-    partial.write_text(all_of_it)
-    report = run(tmp_path, partial, out)
+    months = ("202108", "202206")
+    _, report = run_before_and_after(catalog, tmp_path, *months, until="2022-08-31")
     assert "blocks_anew" not in report.results
     assert report.results["scenes_too_late"] == 2
     assert any("2 scenes came over 30 days after younger ones" in line for line in report.lines())
-    table = pd.read_csv(out / "completeness.csv")
-    listed = json.loads(all_of_it)
-    late = {Path(first_of(month, listed)).stem for month in ("202108", "202206")}
+    table = pd.read_csv(tmp_path / "out" / "completeness.csv")
+    listed = json.loads(catalog.read_text())
+    late = {Path(first_of(month, listed)).stem for month in months}
     assert set(table["id"][table["reason"] == completeness.TOO_LATE]) == late
 
 

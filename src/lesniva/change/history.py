@@ -203,7 +203,8 @@ def _reconsider(
         newest = seen & (np.cumsum(seen[::-1], axis=0)[::-1] <= NEWEST)
         residual = columns / INDEX_SCALE
         # not as a matrix product: what a pixel gets must not depend on how many there are
-        for x, coefficient in zip(calendar.X.T, whole.coefficients, strict=False):
+        columns_of_X = calendar.X.T[: len(whole.coefficients)]  # without the padding
+        for x, coefficient in zip(columns_of_X, whole.coefficients, strict=True):
             residual -= x[:, np.newaxis] * np.where(modelled, coefficient, 0.0)
         residual[~newest] = np.nan
         departure = np.abs(np.nanmedian(residual, axis=0))

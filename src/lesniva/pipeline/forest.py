@@ -42,32 +42,32 @@ def monitor_forest(job: ForestPipeline, out: Path, run_tasks: execution.RunTasks
             days = [day for day in days if masks.in_season(day.date, season=job.monitor.season)]
         watching = watching_of(job, place, days)
         book = ledger.begin(out / STATE, identity=identity_of(job, place, watching))
-        work = ForestRun(report, run_tasks, place, book, watching)
-        advanced = keep_up(work, days)
+        run = ForestRun(report, run_tasks, place, book, watching)
+        advanced = keep_up(run, days)
         review = read_review(book, report, out, days[-1].date)
         asked = _asked(job, review)
         if not (advanced or review.changed) and _is_published(asked, book, out):
             report.nothing_new = True
             return report
-        findings = findings_of(work, as_of)
+        findings = findings_of(run, as_of)
         green = of_season(book, days)
         today = days[-1].date
         with stage(report, "alerts"):
             found = find_alerts(job, place, book, findings, review)
-        table = told(layers, work, green, found.alerts)
+        table = told(layers, run, green, found.alerts)
         found = replace(found, alerts=alerts.reviewed(table, review.verdicts))
         with stage(report, "alerts"):
             over = alerts_over(job, place, book, findings, found, today)
         ground = ground_index(green, watching)
         shown = Shown(
             findings=findings,
-            covered=cover(work, days, findings),
+            covered=cover(run, days, findings),
             ground=ground,
             picture=latest_picture(report, run_tasks, place, green, ground),
-            close_ups=look_closely(job, work, green, found.alerts),
+            close_ups=look_closely(job, run, green, found.alerts),
         )
         with stage(report, "publish"):
-            done = account(work, days)
+            done = account(run, days)
             put(Shelf(job, report, place, days), shown, found, over, review, done)
         _put_message(job, report, found)
         remember(book, report.run_id, found, over, review, asked)
