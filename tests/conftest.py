@@ -17,15 +17,23 @@ _BUCKETS = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """Take back what a test that ran the command line in this process did to the log."""
-    root, ours = logging.getLogger(), logging.getLogger("lesniva")
-    before, levels = root.handlers[:], (root.level, ours.level)
+def _log_untouched() -> Iterator[None]:
+    """Begin and end without what the command line, run in this process, does to the log.
+
+    Before as well: a fixture of a whole module may have run it.
+    """
+    _reset_log()
     yield
-    for handler in set(root.handlers) - set(before):
+    _reset_log()
+
+
+def _reset_log() -> None:
+    root = logging.getLogger()
+    # pytest's own handlers are of other classes
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
         root.removeHandler(handler)
-    for logger, level in zip((root, ours), levels, strict=True):
-        logger.setLevel(level)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lesniva").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ from fingerprints import fingerprints
 from lesniva import config, execution, ledger, pipeline, publish
 from small import leave_out_pictures, write_archive, write_job
 
-KILL_EVERY = 2.0
-"""Seconds; the promise is 3."""
+KILL_EVERY = 3.0
+"""Seconds, as promised, on a machine that does the run in `QUICK` seconds in one process; a slower
+one would end no task between two deaths of a worker, and kills in proportion."""
+
+QUICK = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +44,23 @@ def job(file) -> Iterator[Any]:
         yield config.read(file)
 
 
+@dataclass(frozen=True)
+class OneProcess:
+    published: dict[str, str]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def synchronous(job, tmp_path_factory) -> dict[str, str]:
+def one_process(job, tmp_path_factory) -> OneProcess:
     out = tmp_path_factory.mktemp("synchronous") / "out"
+    began = time.monotonic()
     assert pipeline.run(job, out, scheduler=execution.SYNCHRONOUS).exit_code == 0
-    return fingerprints(out)
+    return OneProcess(fingerprints(out), time.monotonic() - began)
+
+
+@pytest.fixture(scope="module")
+def synchronous(one_process) -> dict[str, str]:
+    return one_process.published
 
 
 def run_on(client: Any, job: Any, out: Path) -> pipeline.Report:
@@ -95,9 +112,9 @@ def processes() -> Iterator[Any]:
             yield client
 
 
-def kill_in_turn(client: Any, stop: threading.Event, killed: list[int]) -> None:
+def kill_in_turn(client: Any, every: float, stop: threading.Event, killed: list[int]) -> None:
     """Kill one worker process after the other until told to stop."""
-    while not stop.wait(KILL_EVERY):
+    while not stop.wait(every):
         nannies = list(client.cluster.workers.values())
         pid = nannies[len(killed) % len(nannies)].pid
         if pid is not None:
@@ -106,9 +123,10 @@ def kill_in_turn(client: Any, stop: threading.Event, killed: list[int]) -> None:
 
 
 @pytest.mark.slow
-def test_workers_killed_all_the_time_change_no_byte(job, synchronous, processes, tmp_path):
+def test_workers_killed_all_the_time_change_no_byte(job, one_process, processes, tmp_path):
+    every = KILL_EVERY * max(1.0, one_process.seconds / QUICK)
     stop, killed = threading.Event(), []
-    killer = threading.Thread(target=kill_in_turn, args=(processes, stop, killed))
+    killer = threading.Thread(target=kill_in_turn, args=(processes, every, stop, killed))
     killer.start()
     try:
         report = run_on(processes, job, tmp_path / "out")
@@ -117,7 +135,7 @@ def test_workers_killed_all_the_time_change_no_byte(job, synchronous, processes,
         killer.join()
     assert report.faults == {}
     assert len(killed) >= 2
-    assert fingerprints(tmp_path / "out") == synchronous
+    assert fingerprints(tmp_path / "out") == one_process.published
 
 
 @pytest.mark.slow

@@ -74,6 +74,19 @@ def design(day: npt.ArrayLike, order: int, *, trend: bool = False) -> Float:
     return np.ascontiguousarray(np.stack(columns, axis=1))
 
 
+def design_slope(day: npt.ArrayLike, order: int, *, trend: bool = False) -> Float:
+    """Build the change of the regressors of `design` in a day, shaped as these."""
+    columns = design(day, order, trend=trend)
+    slope = np.zeros_like(columns)
+    if trend:
+        slope[:, 1] = 1.0 / 365.25
+    for k in range(1, order + 1):
+        cosine = 2 * k - 1 + int(trend)
+        slope[:, cosine] = -2.0 * np.pi * k / 365.25 * columns[:, cosine + 1]
+        slope[:, cosine + 1] = 2.0 * np.pi * k / 365.25 * columns[:, cosine]
+    return slope
+
+
 def moments(day: npt.ArrayLike, order: int, *, trend: bool = False) -> tuple[Float, Int, Float]:
     """Build what the products of two regressors of `design` are made of.
 

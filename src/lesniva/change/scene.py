@@ -15,7 +15,15 @@ from numba import njit
 
 from lesniva.change.cusum import SIGMA_STEP
 from lesniva.change.history import checked_stack, plane_coords
-from lesniva.change.regression import MAD_TO_SIGMA, Float, day_numbers, design, inner, predict
+from lesniva.change.regression import (
+    MAD_TO_SIGMA,
+    Float,
+    day_numbers,
+    design,
+    design_slope,
+    inner,
+    predict,
+)
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -28,15 +36,15 @@ Z_BIN = 0.05
 SIGMA_BIN = 0.0005
 """Width of a bin of the noise, in index units, from 0 to 0.4."""
 
+SLOPE_STEP = 1e-10
+"""Step in which slopes of curves are summed, in index units a day."""
+
 AMPLITUDE_BIN = 0.001
 """Width of a bin of the seasonal amplitude, in index units, from 0 to 1."""
 
-EDGE_NOISE = 1.2
-"""Factor of the noise in spring and autumn: stands of one stratum turn green and yellow at
-different times, which a common offset does not take away."""
-
-HIGH_SEASON = (140, 250)
-"""First and last day of the year (20 May – 7 September) of full leaf."""
+PHENOLOGY_DAYS = 5.0
+"""How far apart stands of one stratum turn green and yellow (standard deviation), which a common
+offset does not take away: as much noise as their curve goes in that time."""
 
 AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
 """Edges of the default amplitude strata, in index units."""
@@ -146,8 +154,9 @@ def scene_residuals(
     -------
     Dataset
         int64 counts that may be added over blocks (`merge_statistics`): ``residuals`` (time,
-        stratum, residual_bin), ``z`` (time, stratum, z_bin), ``sigma`` (stratum, sigma_bin) of all
-        pixels with a model.
+        stratum, residual_bin) and ``z`` (time, stratum, z_bin) of the observed pixels; of all
+        pixels with a model ``sigma`` (stratum, sigma_bin) and ``slope`` (time, stratum), the sum of
+        the slopes of their curves on that day in steps of `SLOPE_STEP`.
     """
     stack = checked_stack(index, time)
     plane = stack.shape[1:]
@@ -160,13 +169,25 @@ def scene_residuals(
     sigma_unit = SIGMA_STEP if model["sigma"].dtype == np.uint16 else 1.0
     left_out = np.zeros(plane, dtype=bool) if exclude is None else exclude.values
     order = (coefficients.shape[0] - 1 - int(model.attrs["trend"])) // 2
-    X = design(day_numbers(time), order, trend=bool(model.attrs["trend"]))
+    days, trend = day_numbers(time), bool(model.attrs["trend"])
+    X = design(days, order, trend=trend)
     of_residual = np.zeros((len(stack), n_strata, _N_BINS), dtype=np.int64)
     of_z = np.zeros_like(of_residual)
     of_sigma = np.zeros((n_strata, _N_BINS), dtype=np.int64)
-    _count_sigma(
-        model["sigma"].values, sigma_unit, model["status"].values, left_out, strata.values, of_sigma
+    steps = np.zeros((n_strata, len(coefficients)), dtype=np.int64)
+    _count_model(
+        model["sigma"].values,
+        sigma_unit,
+        coefficients,
+        unit * _SCALE,
+        model["status"].values,
+        left_out,
+        strata.values,
+        of_sigma,
+        steps,
     )
+    # in whole numbers, so that sums over blocks do not depend on how the area is cut
+    slopes = np.rint(design_slope(days, order, trend=trend) / (SLOPE_STEP * _SCALE))
     for t in range(len(stack)):
         _count_residuals(
             stack[t],
@@ -187,6 +208,7 @@ def scene_residuals(
             "residuals": (("time", "stratum", "residual_bin"), of_residual),
             "z": (("time", "stratum", "z_bin"), of_z),
             "sigma": (("stratum", "sigma_bin"), of_sigma),
+            "slope": (("time", "stratum"), slopes.astype(np.int64) @ steps.T),
         },
         coords={"time": np.asarray(time, dtype="datetime64[ns]")},
         attrs={"decrease": int(decrease)},
@@ -207,7 +229,7 @@ def merge_statistics(parts: Sequence[xr.Dataset]) -> xr.Dataset:
             )
     merged = first.copy(deep=True)
     for part in parts[1:]:
-        for name in ("residuals", "z", "sigma"):
+        for name in merged.data_vars:
             merged[name].values[...] += part[name].values
     return merged
 
@@ -252,7 +274,7 @@ def correction(
         ``offset`` (time, stratum) float64 in index units, to be taken off the residuals;
         ``noise`` (time, stratum) float64 ≥ 1, by which σ is to be multiplied: how much wider than
         the model's noise the stratum scatters in this scene (haze in patches, half-open buds), and
-        `EDGE_NOISE` outside `HIGH_SEASON`;
+        how far its curve goes in `PHENOLOGY_DAYS`;
         ``departure`` the same before shrinking and cap, NaN where not known; ``regional_anomaly``
         (time, stratum) bool, |departure| > 2.5 usual spreads; ``rejected`` (time) bool and
         ``reason`` (time) str, empty where not; ``valid_share``, ``median_z``, ``anomalous_share``
@@ -295,10 +317,11 @@ def correction(
     width = _histogram_quantile(of_z, 0.5, -20.0, Z_BIN) - _histogram_quantile(
         of_z, 0.25, -20.0, Z_BIN
     )
-    day_of_year = statistics["time"].dt.dayofyear.values
-    leafy = (day_of_year >= HIGH_SEASON[0]) & (day_of_year <= HIGH_SEASON[1])
-    wider = np.fmax(width / 0.6745, 1.0) * np.where(leafy, 1.0, EDGE_NOISE)[:, np.newaxis]
-    noise_factor = np.where(seen >= min_pixels, wider, 1.0)
+    mean_slope = statistics["slope"].values * SLOPE_STEP / np.maximum(of_sigma.sum(axis=-1), 1)
+    with_phenology = np.hypot(
+        np.fmax(width / 0.6745, 1.0), PHENOLOGY_DAYS * mean_slope / np.where(noise > 0, noise, 1.0)
+    )
+    noise_factor = np.where(seen >= min_pixels, with_phenology, 1.0)
     both = ("time", "stratum")
     return xr.Dataset(
         {
@@ -430,20 +453,27 @@ def _range_of_curve(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _count_sigma(
+def _count_model(
     sigma: npt.NDArray[np.generic],
     sigma_unit: float,
+    coefficients: npt.NDArray[np.generic],
+    steps_in_one: float,
     status: npt.NDArray[np.uint8],
     left_out: npt.NDArray[np.bool_],
     strata: npt.NDArray[np.uint8],
     of_sigma: npt.NDArray[np.int64],
+    steps: npt.NDArray[np.int64],
 ) -> None:
+    """Count the noise, and sum the coefficients in whole steps."""
     last = of_sigma.shape[1] - 1
     for row in range(sigma.shape[0]):
         for column in range(sigma.shape[1]):
             if status[row, column] < _FIRST_WITHOUT_MODEL and not left_out[row, column]:
+                stratum = strata[row, column]
                 place = int(sigma[row, column] * sigma_unit / SIGMA_BIN)
-                of_sigma[strata[row, column], min(place, last)] += 1
+                of_sigma[stratum, min(place, last)] += 1
+                for k in range(steps.shape[1]):
+                    steps[stratum, k] += int(np.rint(coefficients[k, row, column] * steps_in_one))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
