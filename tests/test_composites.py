@@ -1,6 +1,7 @@
 """Composites: NumPy says what a period's value is."""
 
 import datetime as dt
+import warnings
 
 import numpy as np
 import pytest
@@ -79,6 +80,18 @@ def test_more_than_255_clear_dates_count_as_255():
     stack = np.zeros((300, 1, 1), dtype=np.int16)
     _, count = composites.composite(stack, np.arange(300))
     assert count.item() == 255
+
+
+@pytest.mark.parametrize("dates", [18, 31, 60])
+def test_median_of_a_season_is_numpys(dates):
+    draw = np.random.default_rng(dates)
+    stack = draw.integers(-10_000, 10_000, (dates, 3, 300)).astype(np.int16)
+    stack[draw.random(stack.shape) < draw.random(stack.shape[1:])] = NODATA_INT16
+    value, _ = composites.composite(stack, range(dates))
+    seen = np.where(stack == NODATA_INT16, np.nan, stack)
+    with warnings.catch_warnings(action="ignore"):  # a pixel never seen has no median
+        expected = np.rint(np.nanmedian(seen, axis=0))
+    np.testing.assert_array_equal(value, np.where(np.isnan(expected), NODATA_INT16, expected))
 
 
 def test_one_cloud_the_mask_missed_does_not_move_the_median():

@@ -333,6 +333,20 @@ def test_superseded_copy_is_not_even_opened(tmp_path, truth):
     np.testing.assert_array_equal(read_day(day_of(old, new), geobox, ["red"])["red"], truth)
 
 
+def test_neighbour_of_a_tile_is_opened_only_where_something_is_missing(tmp_path, truth):
+    geobox = grid(SIZE, SIZE)
+    half = truth.copy()
+    half[:, 32:] = 0
+    tile = write_scene(tmp_path, {"red": (half, geobox)}, name="tile")
+    gone = {"red": tmp_path / "gone.tif"}
+    stated = {"s2:processing_baseline": "02.08", "grid:code": "MGRS-37UDC"}
+    day = day_of(tile, scene_of(gone, name="neighbour", footprint=outline(geobox), **stated))
+    west, east = geobox[:, :32], geobox[:, 32:]
+    np.testing.assert_array_equal(read_day(day, west, ["red"])["red"], truth[:, :32])
+    with pytest.raises(UnreadableSceneError, match="scene neighbour: red cannot be read"):
+        read_day(day, east, ["red"])
+
+
 @given(order=st.permutations(["a", "b", "c"]))
 def test_order_of_the_catalog_does_not_matter(scene, tmp_path_factory, order):
     folder = tmp_path_factory.mktemp("order")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import numba
@@ -137,16 +138,67 @@ def _lanewise(function: Any) -> Any:
     return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
+@lru_cache
+def _sorting(size: int) -> npt.NDArray[np.int64]:
+    """Which rows to compare, one pair after the other, to sort the columns of a tile.
+
+    Batcher's network for any number of values (Knuth 1998, 5.2.2 M): what is compared does not
+    depend on the values, so that many pixels are sorted side by side.
+
+    Returns
+    -------
+    (pair, 4) int64
+        The two rows, and whether the smaller value is to be kept in the first of them and the
+        larger one in the second (1 or 0).
+    """
+    pairs = []
+    run = 1
+    while run < size:
+        apart = run
+        while apart >= 1:
+            for start in range(apart % run, size - apart, 2 * apart):
+                pairs += [
+                    (t, t + apart, 1, 1)
+                    for t in range(start, min(start + apart, size - apart))
+                    if t // (2 * run) == (t + apart) // (2 * run)
+                ]
+            apart //= 2
+        run *= 2
+    return np.array(pairs, dtype=np.int64).reshape(-1, 4)
+
+
+@lru_cache
+def _middle(size: int) -> npt.NDArray[np.int64]:
+    """Leave of `_sorting` what the two rows in the middle depend on."""
+    wanted = {(size - 1) // 2, (size - 1) // 2 + 1}
+    kept = []
+    for one, other, _, _ in reversed(_sorting(size).tolist()):
+        if one in wanted or other in wanted:
+            kept.append((one, other, int(one in wanted), int(other in wanted)))
+            wanted |= {one, other}
+    return np.array(kept[::-1], dtype=np.int64).reshape(-1, 4)
+
+
 @_lanewise
-def _take(stack: Any, members: Any, row: int, first: int, tile: Any, missing: Any) -> None:
-    """Copy the slices of some pixels of a row into a tile; count what is missing."""
+def _take(
+    stack: Any, members: Any, row: int, first: int, balanced: bool, tile: Any, missing: Any
+) -> None:
+    """Copy the slices of some pixels of a row into a tile; count what is missing.
+
+    Where `balanced` is set every second missing value of a pixel becomes the largest number there
+    is, so that the median is in the middle of the column however many are missing.
+    """
     width = min(tile.shape[1], stack.shape[2] - first)
     missing[:] = 0
     for t in range(members.size):
         tile[t, :width] = stack[members[t], row, first : first + width]
         line = tile[t]
         for i in range(line.size):
-            missing[i] += np.int16(line[i] == NODATA_INT16)
+            value, before = line[i], missing[i]
+            lacks = np.int16(value == NODATA_INT16)
+            # a smallest number, all bits turned, is the largest one
+            line[i] = value ^ -(lacks & before & np.int16(balanced))
+            missing[i] = before + lacks
 
 
 @_lanewise
@@ -158,23 +210,28 @@ def _exchange(low: Any, high: Any) -> None:
 
 
 @_lanewise
-def _sort(tile: Any) -> None:
-    """Sort each column of a tile, the missing first.
+def _lower(low: Any, high: Any) -> None:
+    for i in range(low.size):
+        low[i] = min(low[i], high[i])
 
-    By Batcher's network for any number of values (Knuth 1998, 5.2.2 M): what is compared does not
-    depend on the values, so that many pixels are sorted side by side.
-    """
-    size = tile.shape[0]
-    run = 1
-    while run < size:
-        apart = run
-        while apart >= 1:
-            for start in range(apart % run, size - apart, 2 * apart):
-                for t in range(start, min(start + apart, size - apart)):
-                    if t // (2 * run) == (t + apart) // (2 * run):
-                        _exchange(tile[t], tile[t + apart])
-            apart //= 2
-        run *= 2
+
+@_lanewise
+def _raise(low: Any, high: Any) -> None:
+    for i in range(low.size):
+        high[i] = max(low[i], high[i])
+
+
+@_lanewise
+def _sort(tile: Any, pairs: Any) -> None:
+    """Sort each column of a tile as far as the pairs do."""
+    for p in range(pairs.shape[0]):
+        low, high = tile[pairs[p, 0]], tile[pairs[p, 1]]
+        if pairs[p, 2] and pairs[p, 3]:
+            _exchange(low, high)
+        elif pairs[p, 2]:
+            _lower(low, high)
+        else:
+            _raise(low, high)
 
 
 @_lanewise
@@ -189,21 +246,22 @@ def _pick(tile: Any, rank: Any, out: Any) -> None:
 
 
 @_lanewise
-def _median(tile: Any, missing: Any, rank: Any, lower: Any, out: Any) -> None:
-    """Median of each column, the mean of the two middle values, half to even."""
+def _median(tile: Any, pairs: Any, missing: Any, out: Any) -> None:
+    """Median of each column of a balanced tile: the mean of its two middle values, half to even."""
     size = tile.shape[0]
-    _sort(tile)
+    _sort(tile, pairs)
+    middle = (size - 1) // 2
+    # of an odd number of values there is one in the middle: which, tells the size of the column
+    first, second = tile[middle], tile[min(middle + 1, size - 1)]
     for i in range(out.size):
-        rank[i] = (missing[i] + np.int16(size - 1)) >> 1
-    _pick(tile, rank, lower)
-    for i in range(out.size):
-        rank[i] = (missing[i] + np.int16(size)) >> 1
-    _pick(tile, rank, out)
-    for i in range(out.size):
-        total = np.int32(lower[i]) + np.int32(out[i])
-        middle = total >> 1
-        middle += total & middle & 1
-        out[i] = middle if missing[i] < size else NODATA_INT16
+        one, other = np.int32(first[i]), np.int32(second[i])
+        odd = ((size - missing[i]) & 1) == 1
+        low = other if odd & (size % 2 == 0) else one
+        high = one if odd & (size % 2 == 1) else other
+        total = low + high
+        value = total >> 1
+        value += total & value & 1
+        out[i] = value if missing[i] < size else NODATA_INT16
 
 
 @_lanewise
@@ -232,17 +290,17 @@ def _mean(tile: Any, missing: Any, total: Any, out: Any) -> None:
 
 
 @_lanewise
-def _reduce(stack: Any, members: Any, statistic: int, out: Any, count: Any) -> None:
+def _reduce(stack: Any, members: Any, pairs: Any, statistic: int, out: Any, count: Any) -> None:
     """One pass over the slices of a period; `out` int16, `count` uint8."""
     size = members.size
     tile = np.full((size, CHUNK), NODATA_INT16, dtype=np.int16)
-    missing, rank, lower, value = np.empty((4, CHUNK), dtype=np.int16)
+    missing, value = np.empty((2, CHUNK), dtype=np.int16)
     total = np.empty(CHUNK, dtype=np.int32)
     for row in range(out.shape[0]):
         for first in range(0, out.shape[1], CHUNK):
-            _take(stack, members, row, first, tile, missing)
+            _take(stack, members, row, first, statistic == 0, tile, missing)
             if statistic == 0:
-                _median(tile, missing, rank, lower, value)
+                _median(tile, pairs, missing, value)
             elif statistic == 1:
                 _largest(tile, value)
             else:
@@ -277,7 +335,12 @@ def composite(
     shape = stack.shape[1:]
     out = np.empty(shape, dtype=np.int16)
     count = np.empty(shape, dtype=np.uint8)
-    _reduce(stack, np.asarray(members, dtype=np.int64), _STATISTICS[statistic], out, count)
+    places = np.asarray(members, dtype=np.int64)
+    if not places.size:
+        out.fill(NODATA_INT16)
+        count.fill(0)
+        return out, count
+    _reduce(stack, places, _middle(places.size), _STATISTICS[statistic], out, count)
     return out, count
 
 
@@ -299,20 +362,20 @@ def percentile_range(
     """
     lows = np.empty(stack.shape[1:], dtype=np.int16)
     highs = np.empty(stack.shape[1:], dtype=np.int16)
-    _percentiles(stack, low, high, lows, highs)
+    _percentiles(stack, _sorting(len(stack)), low, high, lows, highs)
     return lows, highs
 
 
 @_lanewise
-def _percentiles(stack: Any, low: float, high: float, lows: Any, highs: Any) -> None:
+def _percentiles(stack: Any, pairs: Any, low: float, high: float, lows: Any, highs: Any) -> None:
     size = stack.shape[0]
     members = np.arange(size)
     tile = np.full((size, CHUNK), NODATA_INT16, dtype=np.int16)
     missing, rank, value = np.empty((3, CHUNK), dtype=np.int16)
     for row in range(lows.shape[0]):
         for first in range(0, lows.shape[1], CHUNK):
-            _take(stack, members, row, first, tile, missing)
-            _sort(tile)
+            _take(stack, members, row, first, False, tile, missing)
+            _sort(tile, pairs)
             width = min(CHUNK, lows.shape[1] - first)
             for share, out in ((low, lows), (high, highs)):
                 for i in range(CHUNK):

@@ -2,9 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cogs
 import pytest
 import rasterio
-from rasterio.windows import Window
 from timing import timed
 
 from lesniva import cube, indices, masks
@@ -19,26 +19,6 @@ BANDS = ("red", "nir", "scl")
 def corners(cog_stack):
     height, width = cog_stack.geobox.shape
     return [(row, col) for row in range(0, height, BLOCK) for col in range(0, width, BLOCK)]
-
-
-def plain_windows(cog_stack, corners):
-    """Return the floor of reading blocks: GDAL reads the same windows in two threads."""
-
-    def one(corner):
-        row, col = corner
-        for day in cog_stack.days:
-            for scene in day.scenes:
-                for band, href in scene.files.items():
-                    finer = 2 if band == "scl" else 1
-                    place = (value // finer for value in (col, row, BLOCK, BLOCK))
-                    with rasterio.open(href, driver="GTiff") as file:
-                        file.read(1, window=Window(*place))
-
-    def read_all():
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(one, corners))
-
-    return read_all
 
 
 def asked(cog_stack):
@@ -71,7 +51,7 @@ def test_blocks_of_harmonised_bands(beside, cog_stack, corners):
     beside(
         "read_day: red, nir, scl of blocks of 1024 × 1024, harmonised",
         read_all,
-        {"floor: GDAL reads of the same windows": timed(plain_windows(cog_stack, corners))},
+        {"floor: GDAL reads of the same windows": timed(cogs.plain_windows(cog_stack, BLOCK))},
         rounds=3,
         target="≥ 0.85 × floor",
         rate=pixels_a_second(cog_stack, len(cog_stack.days)),
@@ -119,7 +99,7 @@ def test_clear_ndvi_of_a_season(beside, cog_stack, corners, peer):
         "clear NDVI of 18 scenes of 20 × 20 km, 10 m",
         read_all,
         {
-            "floor: GDAL reads of the same windows": timed(plain_windows(cog_stack, corners)),
+            "floor: GDAL reads of the same windows": timed(cogs.plain_windows(cog_stack, BLOCK)),
             "odc-stac": peer("odc_ndvi", **asked(cog_stack)),
             "stackstac": peer("stackstac_ndvi", **asked(cog_stack)),
         },

@@ -136,7 +136,8 @@ def read_day(
     result: IntegerBands = {}
     with rasterio.Env(**{**GDAL_OPTIONS, **access.gdal_options}):
         for scene in day.scenes:
-            _fill_from_scene(result, bands, scene, geobox, access)
+            if not _is_full(result, bands):  # a tile's neighbour would show the same ground again
+                _fill_from_scene(result, bands, scene, geobox, access)
     return {band: result[band] if band in result else _empty(band, geobox) for band in bands}
 
 
@@ -222,6 +223,14 @@ def _empty(band: str, geobox: GeoBox) -> npt.NDArray[Any]:
     if band == "scl":
         return np.zeros(geobox.shape, dtype=np.uint8)
     return np.full(geobox.shape, NODATA_INT16, dtype=np.int16)
+
+
+def _is_full(result: IntegerBands, bands: Sequence[str]) -> bool:
+    """Tell whether no pixel of any band is missing any more."""
+    return all(
+        band in result and (result[band] != (Scl.NO_DATA if band == "scl" else NODATA_INT16)).all()
+        for band in bands
+    )
 
 
 def _fill_from_scene(
