@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, inner, predict
+from lesniva.change.regression import Float, Int, inner, predict
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -43,38 +43,12 @@ N_RESIDUALS = 5
 
 NO_RESIDUAL = -128
 
-_SLICE_FIELDS = ("residual_now", "before", "normal_before")
-
-EVIDENCE_FIELDS = (
-    "coefficients",
-    "sigma",
-    "witness_coefficients",
-    "witness_sigma",
-    "status",
-    "evidence",
-    "n_anomalies",
-    "last_observed",
-    "run_days",
-    "normal_run",
-    "normal_days",
-    *_SLICE_FIELDS,
-)
-"""Arrays of `accumulate`, in order."""
-
-STATUS_FIELDS = (
-    *EVIDENCE_FIELDS[4:-3],
-    "first_anomaly",
-    "last_normal",
-    "confirmed",
-    "span_days",
-    "residuals",
-    *_SLICE_FIELDS,
-)
-"""Arrays of `judge`, in order."""
-
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
 _MAX_EVIDENCE = 32767
+_AT_ONCE = 8
+"""Scenes that go over a block together: their rows in hand fit the second-level cache."""
+
 _NONE = int(Status.NONE)
 _FLAGGED = int(Status.FLAGGED)
 _LOW = int(Status.LOW)
@@ -211,6 +185,8 @@ class Rule(NamedTuple):
     limit: float
     min_drop: float
     low: float
+    faint: float
+    """Less evidence is of no confidence, whatever the neighbours say."""
     confirmed: float
     near: float
     far: float
@@ -226,6 +202,7 @@ class Rule(NamedTuple):
 
 def rule_of(options: Options, *, decrease: bool) -> Rule:
     """Express options in the units of the kernels."""
+    low = EVIDENCE_STEPS * log(options.low / (1.0 - options.low))
     return Rule(
         sign=1.0 if decrease else -1.0,
         witness=options.witness,
@@ -234,7 +211,8 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
         log_spread=log(options.spread),
         limit=log((1.0 - options.clip) / options.clip),
         min_drop=options.min_drop,
-        low=EVIDENCE_STEPS * log(options.low / (1.0 - options.low)),
+        low=low,
+        faint=min(options.near, 1.0) * low,
         confirmed=EVIDENCE_STEPS * log(options.confirmed / (1.0 - options.confirmed)),
         near=options.near,
         far=options.far,
@@ -247,6 +225,114 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
         lasting_days=options.lasting_days,
         rearm_days=options.rearm_days,
     )
+
+
+class Seen(NamedTuple):
+    """An index in some scenes, and its model; planes without pixels where there is none."""
+
+    values: npt.NDArray[np.int16]
+    """(time, y, x)"""
+    offset: Float
+    """(time, stratum) what is taken off the residuals …"""
+    noise: Float
+    """(time, stratum) … and the factor of σ. It weakens evidence, but makes no observation normal
+    that is not."""
+    coefficients: npt.NDArray[np.int16]
+    """(coef, y, x)"""
+    sigma: npt.NDArray[np.uint16]
+    """(y, x)"""
+
+
+class Held(NamedTuple):
+    """What a state holds of its pixels (…, y, x), see `state.start`."""
+
+    status: npt.NDArray[np.uint8]
+    evidence: npt.NDArray[np.int16]
+    n_anomalies: npt.NDArray[np.uint8]
+    last_observed: npt.NDArray[np.uint16]
+    run_days: npt.NDArray[np.uint8]
+    normal_run: npt.NDArray[np.uint8]
+    normal_days: npt.NDArray[np.uint8]
+    first_anomaly: npt.NDArray[np.uint16]
+    last_normal: npt.NDArray[np.uint16]
+    confirmed: npt.NDArray[np.uint16]
+    span_days: npt.NDArray[np.uint8]
+    residuals: npt.NDArray[np.int8]
+
+
+class Row(NamedTuple):
+    """What `_accumulate` tells `_judge` of two rows (2, x) of each scene."""
+
+    observed: Flags
+    residual: Float
+    before: npt.NDArray[np.int16]
+    """Evidence before the scene."""
+    normal_before: npt.NDArray[np.uint16]
+    """Day of the observation before if that was normal, else 0."""
+
+
+class Work(NamedTuple):
+    """Room (x) for what is known of a row in between."""
+
+    own: Float
+    weakest: Float
+    other: Float
+    passed: Steps
+    step: Steps
+    normal: Flags
+    again: Flags
+    lively: Columns
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def observe(
+    scenes: Int,
+    day: Int,
+    X: Float,
+    strata: npt.NDArray[np.uint8],
+    index: Seen,
+    witness: Seen,
+    rule: Rule,
+    held: Held,
+) -> None:
+    """Feed a state with these scenes of a stack, date by date.
+
+    The status of a pixel looks at the evidence of its neighbours. So a scene's statuses follow its
+    evidence by a row, and the next scene follows by two: a row is dealt with in all the scenes
+    while it is in the cache.
+    """
+    height, width = strata.shape
+    most = min(_AT_ONCE, scenes.size)
+    told = Row(
+        observed=np.zeros((2 * most, width), dtype=np.bool_),
+        residual=np.empty((2 * most, width)),
+        before=np.zeros((2 * most, width), dtype=np.int16),
+        normal_before=np.zeros((2 * most, width), dtype=np.uint16),
+    )
+    work = Work(
+        own=np.empty(width),
+        weakest=np.empty(width),
+        other=np.empty(width),
+        passed=np.empty(width, dtype=np.int32),
+        step=np.empty(width, dtype=np.int32),
+        normal=np.empty(width, dtype=np.bool_),
+        again=np.empty(width, dtype=np.bool_),
+        lively=np.empty(width, dtype=np.uint64),
+    )
+    some = np.zeros(2 * most, dtype=np.bool_)
+    for first in range(0, scenes.size, _AT_ONCE):
+        together = min(_AT_ONCE, scenes.size - first)
+        for front in range(height + 2 * together - 1):
+            for k in range(together):
+                t, i = scenes[first + k], front - 2 * k
+                if 0 <= i < height:
+                    place = 2 * k + i % 2
+                    some[place] = _accumulate(
+                        t, i, place, day[t], X[t], strata, index, witness, rule, held, told, work
+                    )
+                place = 2 * k + (i - 1) % 2
+                if 0 < i <= height and some[place]:
+                    _judge(i - 1, place, day[t], rule, held, told, work)
 
 
 @inner
@@ -290,6 +376,7 @@ def _standardise(
     sigma: npt.NDArray[np.uint16],
     calm: Float,
     strata: npt.NDArray[np.uint8],
+    residual: Float,
     own: Float,
     z: Float,
 ) -> None:
@@ -298,7 +385,7 @@ def _standardise(
     calm (stratum) is the inverse of the scene's factor of the noise.
     """
     for j in range(own.size):
-        own[j] = sign * own[j] / (sigma[j] * SIGMA_STEP)
+        own[j] = sign * residual[j] / (sigma[j] * SIGMA_STEP)
     for j in range(own.size):
         z[j] = calm[strata[j]]
     for j in range(own.size):
@@ -347,80 +434,49 @@ def _is_normal_again(normal_run: int, normal_days: int, rule: Rule) -> bool:
     return (normal_run >= rule.finish_dates) & (normal_days >= rule.finish_days)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def accumulate(
-    values: npt.NDArray[np.int16],
+@inner
+def _accumulate(
+    t: int,
+    i: int,
+    place: int,
     day: int,
     x: Float,
-    offset: Float,
-    noise: Float,
     strata: npt.NDArray[np.uint8],
-    witness: npt.NDArray[np.int16],
-    witness_offset: Float,
-    witness_noise: Float,
+    index: Seen,
+    witness: Seen,
     rule: Rule,
-    coefficients: npt.NDArray[np.int16],
-    sigma: npt.NDArray[np.uint16],
-    witness_coefficients: npt.NDArray[np.int16],
-    witness_sigma: npt.NDArray[np.uint16],
-    status: npt.NDArray[np.uint8],
-    evidence: npt.NDArray[np.int16],
-    n_anomalies: npt.NDArray[np.uint8],
-    last_observed: npt.NDArray[np.uint16],
-    run_days: npt.NDArray[np.uint8],
-    normal_run: npt.NDArray[np.uint8],
-    normal_days: npt.NDArray[np.uint8],
-    residual_now: npt.NDArray[np.float32],
-    before: npt.NDArray[np.int16],
-    normal_before: npt.NDArray[np.uint16],
-) -> None:
-    """Evidence of one slice: everything that needs no neighbour.
-
-    offset and noise (stratum): what is taken off the residuals, and the factor of σ in this scene;
-    witness and what follows: the same of the second index, without pixels where there is none. A
-    scene's factor of σ weakens evidence, but makes no observation normal that is not.
-    Leaves in residual_now the residuals of the slice (NaN without observation), in before the
-    evidence before it, in normal_before the day of the observation before it if that was normal.
-    """
-    columns, calm = values.shape[1], 1.0 / noise
-    own, weakest = np.empty(columns), np.empty(columns)
-    other, ratio = np.empty(columns), np.empty(columns)
-    observed, normal = np.empty(columns, dtype=np.bool_), np.empty(columns, dtype=np.bool_)
-    again = np.empty(columns, dtype=np.bool_)
-    step, passed = np.empty(columns, dtype=np.int32), np.empty(columns, dtype=np.int32)
-    for i in range(values.shape[0]):
-        residual_now[i, :] = np.nan
-        if not _observed(values[i], status[i], observed):
-            continue
-        _residuals(i, values[i], x, coefficients, offset, strata[i], own)
-        _keep(observed, own, residual_now[i])
-        _standardise(rule.sign, sigma[i], calm, strata[i], own, weakest)
-        if witness.shape[0] > 0:
-            _residuals(i, witness[i], x, witness_coefficients, witness_offset, strata[i], other)
-            _hear(rule, witness[i], witness_sigma[i], witness_noise, strata[i], other, own, weakest)
-        _steps(weakest, rule, ratio, step)
-        _look(day, rule.normal_z, own, step, last_observed[i], passed, normal)
-        _recall(passed, n_anomalies[i], evidence[i], rule, before[i])
-        _date(normal_run[i], last_observed[i], normal_before[i])
-        _settle(observed, normal, passed, rule, normal_run[i], normal_days[i], again)
-        _add(observed, again, before[i], step, evidence[i])
-        _number(observed, before[i], step, evidence[i], n_anomalies[i])
-        _age(observed, before[i], passed, run_days[i])
-        for j in range(columns):
-            last = last_observed[i, j]
-            last_observed[i, j] = day if observed[j] else last
+    held: Held,
+    told: Row,
+    work: Work,
+) -> bool:
+    """Evidence of row i in scene t, which needs no neighbour; whether any pixel was observed."""
+    values, stratum = index.values[t, i], strata[i]
+    observed, residual, before = told.observed[place], told.residual[place], told.before[place]
+    own, weakest, other, passed, step = work.own, work.weakest, work.other, work.passed, work.step
+    if not _observed(values, held.status[i], observed):
+        return False
+    _residuals(i, values, x, index.coefficients, index.offset[t], stratum, residual)
+    _standardise(rule.sign, index.sigma[i], 1.0 / index.noise[t], stratum, residual, own, weakest)
+    if witness.values.shape[1] > 0:
+        heard = witness.values[t, i]
+        _residuals(i, heard, x, witness.coefficients, witness.offset[t], stratum, other)
+        _hear(rule, heard, witness.sigma[i], witness.noise[t], stratum, other, own, weakest)
+    _steps(weakest, rule, other, step)
+    _look(day, rule.normal_z, own, step, held.last_observed[i], passed, work.normal)
+    _recall(passed, held.n_anomalies[i], held.evidence[i], rule, before)
+    _date(held.normal_run[i], held.last_observed[i], told.normal_before[place])
+    _settle(
+        observed, work.normal, passed, rule, held.normal_run[i], held.normal_days[i], work.again
+    )
+    _add(observed, work.again, before, step, held.evidence[i])
+    _number(observed, before, step, held.evidence[i], held.n_anomalies[i])
+    _age(observed, before, passed, held.run_days[i])
+    _note(observed, day, held.last_observed[i])
+    return True
 
 
-# The steps of `accumulate` that follow take a whole row of few arrays each, and choose among values
-# already loaded instead of branching: so they become vector instructions.
-
-
-@inner
-def _keep(observed: Flags, residual: Float, kept: npt.NDArray[np.float32]) -> None:
-    """Residuals of the observed pixels, NaN for the others."""
-    for j in range(observed.size):
-        value = np.float32(residual[j])
-        kept[j] = value if observed[j] else np.float32(np.nan)
+# The steps of `_accumulate` that follow take a whole row of few arrays each, and choose among
+# values already loaded instead of branching: so they become vector instructions.
 
 
 @inner
@@ -536,103 +592,112 @@ def _age(
         run_days[j] = days if observed[j] else before
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def judge(  # noqa: C901, PLR0912  (parts that are handed all these arrays made it slow)
-    day: int,
-    rule: Rule,
-    status: npt.NDArray[np.uint8],
-    evidence: npt.NDArray[np.int16],
-    n_anomalies: npt.NDArray[np.uint8],
-    last_observed: npt.NDArray[np.uint16],
-    run_days: npt.NDArray[np.uint8],
-    normal_run: npt.NDArray[np.uint8],
-    normal_days: npt.NDArray[np.uint8],
-    first_anomaly: npt.NDArray[np.uint16],
-    last_normal: npt.NDArray[np.uint16],
-    confirmed: npt.NDArray[np.uint16],
-    span_days: npt.NDArray[np.uint8],
-    residuals: npt.NDArray[np.int8],
-    residual_now: npt.NDArray[np.float32],
-    before: npt.NDArray[np.int16],
-    normal_before: npt.NDArray[np.uint16],
+@inner
+def _note(observed: Flags, day: int, last_observed: npt.NDArray[np.uint16]) -> None:
+    """Date of the newest observation."""
+    for j in range(observed.size):
+        last = last_observed[j]
+        last_observed[j] = np.uint16(day) if observed[j] else last
+
+
+@inner
+def _judge(  # noqa: C901, PLR0912, PLR0915  (parts that are handed all these arrays made it slow)
+    i: int, place: int, day: int, rule: Rule, held: Held, told: Row, work: Work
 ) -> None:
-    """Status of the pixels observed in a slice, after `accumulate` has been over all of it.
+    """Status of the pixels of row i observed in a scene, after `_accumulate` has been one further.
 
     A pixel without a confirmed event is judged afresh at each date. A confirmed event stays on
     record until another is confirmed: after a temporary one any evidence may grow into a new event,
     after a lasting one only what began a year later, as regrowth on a felled area wavers.
     """
-    lively = np.empty(status.shape[1], dtype=np.uint64)
-    for i in range(status.shape[0]):
-        count = _lively(
-            day, residual_now[i], evidence[i], status[i], normal_run[i], last_normal[i], lively
-        )
-        for at in range(count):
-            j = lively[at]
-            old = status[i, j]
-            starts = before[i, j] == 0 and evidence[i, j] > 0
-            grade = _NONE
-            if evidence[i, j] > 0:
+    status, evidence, n_anomalies = held.status, held.evidence, held.n_anomalies
+    last_observed, run_days = held.last_observed, held.run_days
+    normal_run, normal_days, span_days = held.normal_run, held.normal_days, held.span_days
+    first_anomaly, last_normal, confirmed = held.first_anomaly, held.last_normal, held.confirmed
+    residuals = held.residuals
+    residual, before = told.residual[place], told.before[place]
+    normal_before, lively = told.normal_before[place], work.lively
+    count = _lively(
+        day,
+        told.observed[place],
+        evidence[i],
+        status[i],
+        normal_run[i],
+        last_normal[i],
+        work.normal,
+        lively,
+    )
+    for at in range(count):
+        j = lively[at]
+        old = status[i, j]
+        starts = before[j] == 0 and evidence[i, j] > 0
+        grade = _NONE
+        if evidence[i, j] > 0:
+            grade = _FLAGGED
+            if evidence[i, j] >= rule.faint:
                 grade = _grade(i, j, day, rule, status, evidence, n_anomalies, last_observed)
-            if old <= _LOW and grade == _NONE:
-                if normal_run[i, j] > 0:
-                    last_normal[i, j] = day
-                if old != _NONE:
-                    status[i, j] = _NONE
-                    _begin(i, j, 0, first_anomaly, confirmed, span_days, residuals)
+        if old <= _LOW and grade == _NONE:
+            if normal_run[i, j] > 0:
+                last_normal[i, j] = day
+            if old != _NONE:
+                status[i, j] = _NONE
+                _begin(i, j, 0, first_anomaly, confirmed, span_days, residuals)
+            continue
+        if old <= _LOW:
+            if starts:
+                _begin(i, j, day, first_anomaly, confirmed, span_days, residuals)
+                if normal_before[j] > 0:
+                    last_normal[i, j] = normal_before[j]
+        else:
+            if starts and old != _CONFIRMED:
+                span_days[i, j] = _gap(day, normal_before[j])
+            began = day - int(run_days[i, j])
+            aged = run_days[i, j] < 255 and began - first_anomaly[i, j] > rule.rearm_days
+            if grade == _CONFIRMED and (old == _FINISHED or aged):
+                if old != _CONFIRMED and span_days[i, j] < 255:
+                    last_normal[i, j] = began - int(span_days[i, j])
+                _begin(i, j, began, first_anomaly, confirmed, span_days, residuals)
+            elif old != _CONFIRMED:
                 continue
-            if old <= _LOW:
-                if starts:
-                    _begin(i, j, day, first_anomaly, confirmed, span_days, residuals)
-                    if normal_before[i, j] > 0:
-                        last_normal[i, j] = normal_before[i, j]
+            elif _is_normal_again(normal_run[i, j], normal_days[i, j], rule):
+                lasting = span_days[i, j] >= rule.lasting_days
+                status[i, j] = _REARMED if lasting else _FINISHED
+                continue
+            grade = _CONFIRMED
+        if normal_run[i, j] == 0:
+            span_days[i, j] = min(day - int(first_anomaly[i, j]), 255)
+            _push(residuals[:, i, j], residual[j])
+        if grade == _CONFIRMED and confirmed[i, j] == 0:
+            if _drop(residuals[:, i, j], rule.sign) >= rule.min_drop:
+                confirmed[i, j] = day
             else:
-                if starts and old != _CONFIRMED:
-                    span_days[i, j] = _gap(day, normal_before[i, j])
-                began = day - int(run_days[i, j])
-                aged = run_days[i, j] < 255 and began - first_anomaly[i, j] > rule.rearm_days
-                if grade == _CONFIRMED and (old == _FINISHED or aged):
-                    if old != _CONFIRMED and span_days[i, j] < 255:
-                        last_normal[i, j] = began - int(span_days[i, j])
-                    _begin(i, j, began, first_anomaly, confirmed, span_days, residuals)
-                elif old != _CONFIRMED:
-                    continue
-                elif _is_normal_again(normal_run[i, j], normal_days[i, j], rule):
-                    lasting = span_days[i, j] >= rule.lasting_days
-                    status[i, j] = _REARMED if lasting else _FINISHED
-                    continue
-                grade = _CONFIRMED
-            if normal_run[i, j] == 0:
-                span_days[i, j] = min(day - int(first_anomaly[i, j]), 255)
-                _push(residuals[:, i, j], residual_now[i, j])
-            if grade == _CONFIRMED and confirmed[i, j] == 0:
-                if _drop(residuals[:, i, j], rule.sign) >= rule.min_drop:
-                    confirmed[i, j] = day
-                else:
-                    grade = _LOW
-            status[i, j] = grade
+                grade = _LOW
+        status[i, j] = grade
 
 
 @inner
 def _lively(
     day: int,
-    residual_now: npt.NDArray[np.float32],
+    observed: Flags,
     evidence: npt.NDArray[np.int16],
     status: npt.NDArray[np.uint8],
     normal_run: npt.NDArray[np.uint8],
     last_normal: npt.NDArray[np.uint16],
+    busy: Flags,
     lively: Columns,
 ) -> int:
     """Columns of a row that were observed and have something going on; deal with the others."""
     for j in range(status.size):
-        quiet = (evidence[j] == 0) & (status[j] == _NONE) & (normal_run[j] > 0)
-        normal, before = quiet & (residual_now[j] == residual_now[j]), last_normal[j]
-        last_normal[j] = day if normal else before
+        busy[j] = (evidence[j] > 0) | (status[j] != _NONE)
+    for j in range(status.size):
+        normal, before = observed[j] & (not busy[j]) & (normal_run[j] > 0), last_normal[j]
+        last_normal[j] = np.uint16(day) if normal else before
+    for j in range(status.size):
+        busy[j] &= observed[j]
     count = 0
     for j in range(status.size):
         lively[count] = j
-        busy = (evidence[j] > 0) | (status[j] != _NONE)
-        count += busy & (residual_now[j] == residual_now[j])
+        count += busy[j]
     return count
 
 
@@ -664,7 +729,8 @@ def _push(kept: npt.NDArray[np.int8], residual: float) -> None:
     """Keep the newest residuals of an event."""
     for k in range(kept.size - 1):
         kept[k] = kept[k + 1]
-    kept[kept.size - 1] = min(max(int(np.rint(residual / RESIDUAL_STEP)), -127), 127)
+    step = np.rint(np.float32(residual) / RESIDUAL_STEP)
+    kept[kept.size - 1] = min(max(int(step), -127), 127)
 
 
 @inner

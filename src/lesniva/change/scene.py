@@ -50,6 +50,7 @@ AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
 """Edges of the default amplitude strata, in index units."""
 
 _N_BINS = 800
+_ROWS_AT_ONCE = 16
 _N_AMPLITUDE_BINS = 1000
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
@@ -160,13 +161,14 @@ def scene_residuals(
     """
     stack = checked_stack(index, time)
     plane = stack.shape[1:]
-    if strata.shape != plane or strata.dtype != np.uint8 or int(strata.max()) >= n_strata:
+    if strata.shape != plane or strata.dtype != np.uint8 or strata.values.max() >= n_strata:
         raise InputError(
-            f"strata are {strata.dtype} of shape {strata.shape} up to {int(strata.max())}; "
+            f"strata are {strata.dtype} of shape {strata.shape} up to {strata.values.max()}; "
             f"give uint8 of shape {plane} below n_strata={n_strata}"
         )
     coefficients, unit = _coefficients(model)
-    sigma_unit = SIGMA_STEP if model["sigma"].dtype == np.uint16 else 1.0
+    sigma, status = model.variables["sigma"].values, model.variables["status"].values
+    sigma_unit = SIGMA_STEP if sigma.dtype == np.uint16 else 1.0
     left_out = np.zeros(plane, dtype=bool) if exclude is None else exclude.values
     order = (coefficients.shape[0] - 1 - int(model.attrs["trend"])) // 2
     days, trend = day_numbers(time), bool(model.attrs["trend"])
@@ -176,11 +178,11 @@ def scene_residuals(
     of_sigma = np.zeros((n_strata, _N_BINS), dtype=np.int64)
     steps = np.zeros((n_strata, len(coefficients)), dtype=np.int64)
     _count_model(
-        model["sigma"].values,
+        sigma,
         sigma_unit,
         coefficients,
         unit * _SCALE,
-        model["status"].values,
+        status,
         left_out,
         strata.values,
         of_sigma,
@@ -188,21 +190,20 @@ def scene_residuals(
     )
     # in whole numbers, so that sums over blocks do not depend on how the area is cut
     slopes = np.rint(design_slope(days, order, trend=trend) / (SLOPE_STEP * _SCALE))
-    for t in range(len(stack)):
-        _count_residuals(
-            stack[t],
-            X[t],
-            coefficients,
-            unit,
-            model["sigma"].values,
-            sigma_unit,
-            model["status"].values,
-            left_out,
-            strata.values,
-            1.0 if decrease else -1.0,
-            of_residual[t],
-            of_z[t],
-        )
+    _count_residuals(
+        stack,
+        X,
+        coefficients,
+        unit,
+        sigma,
+        sigma_unit,
+        status,
+        left_out,
+        strata.values,
+        1.0 if decrease else -1.0,
+        of_residual,
+        of_z,
+    )
     return xr.Dataset(
         {
             "residuals": (("time", "stratum", "residual_bin"), of_residual),
@@ -221,17 +222,20 @@ def merge_statistics(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         raise InputError("there are no scene statistics to merge; give those of one block at least")
     first = parts[0]
     for part in parts[1:]:
-        same = part.sizes == first.sizes and np.array_equal(part["time"], first["time"])
+        dates = part.variables["time"].values, first.variables["time"].values
+        same = part.sizes == first.sizes and np.array_equal(*dates)
         if not same or part.attrs != first.attrs:
             raise InputError(
                 "scene statistics to merge differ in scenes, strata or sign: "
                 f"{dict(first.sizes)} and {dict(part.sizes)}"
             )
-    merged = first.copy(deep=True)
+    total = {
+        name: variable.values.copy() for name, variable in first.variables.items() if name != "time"
+    }
     for part in parts[1:]:
-        for name in merged.data_vars:
-            merged[name].values[...] += part[name].values
-    return merged
+        for name in total:
+            total[name] += part.variables[name].values
+    return first.copy(data=total)
 
 
 def correction(
@@ -280,24 +284,24 @@ def correction(
         ``reason`` (time) str, empty where not; ``valid_share``, ``median_z``, ``anomalous_share``
         (time) float64.
     """
-    counts = statistics["residuals"].values
-    of_z = statistics["z"].values
-    of_sigma = statistics["sigma"].values
-    seen = counts.sum(axis=-1)
-    departure = _histogram_quantile(counts, 0.5, -1.0, RESIDUAL_BIN)
+    variables = statistics.variables
+    up_to, z_up_to, sigma_up_to = (
+        variables[name].values.cumsum(axis=-1) for name in ("residuals", "z", "sigma")
+    )
+    seen = up_to[..., -1]
+    departure = _histogram_quantile(up_to, 0.5, -1.0, RESIDUAL_BIN)
     departure[seen < min_pixels] = np.nan
-    noise = _histogram_quantile(of_sigma, 0.5, 0.0, SIGMA_BIN)
+    noise = _histogram_quantile(sigma_up_to, 0.5, 0.0, SIGMA_BIN)
     limit = cap * np.nan_to_num(noise)
     shift = np.clip(np.nan_to_num(departure) * seen / (seen + shrink), -limit, limit)
 
     sign = 1.0 if statistics.attrs["decrease"] else -1.0
-    valid_share = seen.sum(axis=1) / max(int(of_sigma.sum()), 1)
-    median_z = _histogram_quantile(of_z.sum(axis=1), 0.5, -20.0, Z_BIN)
+    valid_share = seen.sum(axis=1) / max(int(sigma_up_to[..., -1].sum()), 1)
+    median_z = _histogram_quantile(z_up_to.sum(axis=1), 0.5, -20.0, Z_BIN)
     # z < −3 after the correction is z < −3 + shift / σ before it; σ by its median in the stratum.
     edge = -3.0 + sign * shift / np.where(noise > 0.0, noise, 1.0)
     place = np.clip(np.floor((edge + 20.0) / Z_BIN).astype(np.int64), 0, _N_BINS)
-    below = np.concatenate([np.zeros((*of_z.shape[:2], 1), dtype=np.int64), of_z], axis=-1)
-    anomalous = np.take_along_axis(below.cumsum(axis=-1), place[..., None], axis=-1)[..., 0]
+    anomalous = np.where(place > 0, _at(z_up_to, place - 1), 0)
     anomalous_share = anomalous.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
 
     reasons = [
@@ -314,12 +318,12 @@ def correction(
         regional = np.abs(departure) > 2.5 * np.asarray(usual_spread, dtype=np.float64)
     # Half of a normal distribution's lower side lies within 0.674 σ of its median. Changes that
     # cover less than a quarter of a stratum hardly widen it; greening does not at all.
-    width = _histogram_quantile(of_z, 0.5, -20.0, Z_BIN) - _histogram_quantile(
-        of_z, 0.25, -20.0, Z_BIN
-    )
-    mean_slope = statistics["slope"].values * SLOPE_STEP / np.maximum(of_sigma.sum(axis=-1), 1)
+    middle, lower = (_histogram_quantile(z_up_to, share, -20.0, Z_BIN) for share in (0.5, 0.25))
+    n_pixels = np.maximum(sigma_up_to[..., -1], 1)
+    mean_slope = variables["slope"].values * SLOPE_STEP / n_pixels
     with_phenology = np.hypot(
-        np.fmax(width / 0.6745, 1.0), PHENOLOGY_DAYS * mean_slope / np.where(noise > 0, noise, 1.0)
+        np.fmax((middle - lower) / 0.6745, 1.0),
+        PHENOLOGY_DAYS * mean_slope / np.where(noise > 0, noise, 1.0),
     )
     noise_factor = np.where(seen >= min_pixels, with_phenology, 1.0)
     both = ("time", "stratum")
@@ -335,7 +339,7 @@ def correction(
             "median_z": ("time", median_z),
             "anomalous_share": ("time", anomalous_share),
         },
-        coords={"time": statistics["time"]},
+        coords=statistics.coords,
     )
 
 
@@ -412,22 +416,26 @@ def corrected(index: xr.DataArray, strata: xr.DataArray, corrections: xr.Dataset
 
 def _coefficients(model: xr.Dataset) -> tuple[npt.NDArray[np.generic], float]:
     """Coefficients as stored, and index units in one of them: a model's or a state's."""
-    values = model["coefficients"].values
+    values = model.variables["coefficients"].values
     return values, 1.0 / _SCALE if values.dtype == np.int16 else 1.0
 
 
 def _histogram_quantile(
-    counts: npt.NDArray[np.int64], share: float, low: float, width: float
+    up_to: npt.NDArray[np.int64], share: float, low: float, width: float
 ) -> Float:
-    """Quantile along the last axis, linear within its bin; NaN for empty histograms."""
-    running = counts.cumsum(axis=-1)
-    total = running[..., -1]
+    """Quantile along the last axis of running sums, linear in its bin; NaN for empty histograms."""
+    total = up_to[..., -1]
     wanted = share * total
-    place = (running >= wanted[..., None]).argmax(axis=-1)
-    inside = np.take_along_axis(counts, place[..., None], axis=-1)[..., 0]
-    before = np.take_along_axis(running, place[..., None], axis=-1)[..., 0] - inside
-    within = (wanted - before) / np.maximum(inside, 1)
+    # counts are whole numbers
+    place = (up_to >= np.ceil(wanted).astype(np.int64)[..., None]).argmax(axis=-1)
+    before = np.where(place > 0, _at(up_to, place - 1), 0)
+    within = (wanted - before) / np.maximum(_at(up_to, place) - before, 1)
     return np.where(total > 0, low + (place + within) * width, np.nan)
+
+
+def _at(values: npt.NDArray[np.int64], place: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Values at one place each of the last axis."""
+    return np.take_along_axis(values, place[..., None], axis=-1)[..., 0]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -465,21 +473,43 @@ def _count_model(
     steps: npt.NDArray[np.int64],
 ) -> None:
     """Count the noise, and sum the coefficients in whole steps."""
-    last = of_sigma.shape[1] - 1
+    last, width = of_sigma.shape[1] - 1, sigma.shape[1]
+    stratum = np.empty(width, dtype=np.int16)
+    present = np.zeros(len(of_sigma), dtype=np.bool_)
     for row in range(sigma.shape[0]):
-        for column in range(sigma.shape[1]):
-            if status[row, column] < _FIRST_WITHOUT_MODEL and not left_out[row, column]:
-                stratum = strata[row, column]
+        for column in range(width):
+            left = (status[row, column] >= _FIRST_WITHOUT_MODEL) | left_out[row, column]
+            stratum[column] = np.int16(-1) if left else np.int16(strata[row, column])
+        present[:] = False
+        for column in range(width):
+            if stratum[column] >= 0:
                 place = int(sigma[row, column] * sigma_unit / SIGMA_BIN)
-                of_sigma[stratum, min(place, last)] += 1
-                for k in range(steps.shape[1]):
-                    steps[stratum, k] += int(np.rint(coefficients[k, row, column] * steps_in_one))
+                of_sigma[stratum[column], min(place, last)] += 1
+                present[stratum[column]] = True
+        for s in np.flatnonzero(present):
+            for k in range(steps.shape[1]):
+                steps[s, k] += _sum_of(coefficients[k, row], steps_in_one, stratum, s)
+
+
+@inner
+def _sum_of(
+    coefficients: npt.NDArray[np.generic],
+    steps_in_one: float,
+    stratum: npt.NDArray[np.int16],
+    wanted: int,
+) -> int:
+    """Sum the coefficients of a stratum in a row, in whole steps."""
+    total = 0
+    for column in range(stratum.size):
+        whole = int(np.rint(coefficients[column] * steps_in_one))
+        total += whole if stratum[column] == np.int16(wanted) else 0
+    return total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _count_residuals(
     values: npt.NDArray[np.int16],
-    x: Float,
+    X: Float,
     coefficients: npt.NDArray[np.generic],
     unit: float,
     sigma: npt.NDArray[np.generic],
@@ -491,29 +521,47 @@ def _count_residuals(
     of_residual: npt.NDArray[np.int64],
     of_z: npt.NDArray[np.int64],
 ) -> None:
-    columns = values.shape[1]
-    residual, z = np.empty(columns), np.empty(columns)
-    of_row, z_of_row = np.empty(columns, dtype=np.uint32), np.empty(columns, dtype=np.uint32)
-    counted = np.empty(columns, dtype=np.uint64)
-    for row in range(values.shape[0]):
-        count = 0
-        for column in range(columns):
-            counted[count] = column
-            # no branch: clouds do not let themselves be predicted
-            modelled = (status[row, column] < _FIRST_WITHOUT_MODEL) & (not left_out[row, column])
-            count += modelled & (values[row, column] != _NODATA)
-        if count == 0:
-            continue
-        _residuals(row, values[row], x, coefficients, unit, residual)
-        for column in range(columns):
-            z[column] = sign * residual[column] / (sigma[row, column] * sigma_unit)
-        _places(residual, -1.0, RESIDUAL_BIN, of_row)
-        _places(z, -20.0, Z_BIN, z_of_row)
-        for at in range(count):
-            column = counted[at]
-            stratum = strata[row, column]
-            of_residual[stratum, of_row[column]] += 1
-            of_z[stratum, z_of_row[column]] += 1
+    """Count scenes (time, y, x), some rows in all scenes while their model is in the cache."""
+    n_times, height, width = values.shape
+    residual, z = np.empty(width), np.empty(width)
+    of_row, z_of_row = np.empty(width, dtype=np.int32), np.empty(width, dtype=np.int32)
+    counted, columns = np.empty(width, dtype=np.bool_), np.empty(width, dtype=np.uint64)
+    for first in range(0, height, _ROWS_AT_ONCE):
+        for t in range(n_times):
+            bins, z_bins = of_residual[t].reshape(-1), of_z[t].reshape(-1)
+            for row in range(first, min(first + _ROWS_AT_ONCE, height)):
+                n = _columns_to_count(values[t, row], status[row], left_out[row], counted, columns)
+                if n == 0:
+                    continue
+                _residuals(row, values[t, row], X[t], coefficients, unit, residual)
+                for column in range(width):
+                    z[column] = sign * residual[column] / (sigma[row, column] * sigma_unit)
+                _places(residual, -1.0, RESIDUAL_BIN, strata[row], of_row)
+                _places(z, -20.0, Z_BIN, strata[row], z_of_row)
+                for at in range(n):
+                    column = columns[at]
+                    bins[of_row[column]] += 1
+                    z_bins[z_of_row[column]] += 1
+
+
+@inner
+def _columns_to_count(
+    values: npt.NDArray[np.int16],
+    status: npt.NDArray[np.uint8],
+    left_out: npt.NDArray[np.bool_],
+    counted: npt.NDArray[np.bool_],
+    columns: npt.NDArray[np.uint64],
+) -> int:
+    """Columns of a row that have a model and an observation; returns how many there are."""
+    for column in range(values.size):
+        modelled = (status[column] < _FIRST_WITHOUT_MODEL) & (not left_out[column])
+        counted[column] = modelled & (values[column] != _NODATA)
+    n = 0
+    for column in range(values.size):
+        # no branch: clouds do not let themselves be predicted
+        columns[n] = column
+        n += counted[column]
+    return n
 
 
 @inner
@@ -532,9 +580,15 @@ def _residuals(
 
 
 @inner
-def _places(values: Float, low: float, width: float, places: npt.NDArray[np.uint32]) -> None:
-    """Bins of values, the outer ones for what lies beyond."""
+def _places(
+    values: Float,
+    low: float,
+    width: float,
+    strata: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.int32],
+) -> None:
+    """Bins of values in those of all strata, the outer ones for what lies beyond."""
     per_unit = 1.0 / width
     for column in range(values.size):
-        place = np.floor((values[column] - low) * per_unit)
-        places[column] = int(min(max(place, 0.0), _N_BINS - 1.0))
+        place = min(max((values[column] - low) * per_unit, 0.0), _N_BINS - 1.0)
+        places[column] = np.int32(place) + np.int32(strata[column]) * np.int32(_N_BINS)

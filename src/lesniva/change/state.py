@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,8 @@ _OF_THE_MODEL = (
 )
 """Fields that no update changes."""
 
-_NO_WITNESS: dict[str, Any] = {
-    "witness_coefficients": np.empty((0, 0, 0), dtype=np.int16),
-    "witness_sigma": np.empty((0, 0), dtype=np.uint16),
-}
 
-
+@cache
 def options_hash(options: Options | ClassicalOptions, detector: str) -> str:
     """Short fingerprint of the method a state was begun with."""
     text = json.dumps({"detector": detector, **asdict(options)}, sort_keys=True)
@@ -267,7 +264,9 @@ def _remember(
         state["history_start"].values,
         options.h,
         options.iqr_factor,
-        detectors.ClassicalFields(**_arrays(state, detectors.ClassicalFields._fields)),
+        detectors.ClassicalFields(
+            *(state[name].values for name in detectors.ClassicalFields._fields)
+        ),
     )
     state.attrs["h"] = options.h
 
@@ -395,49 +394,46 @@ def update(
     _refuse_late(state, day)
     offset, noise, rejected = _checked_corrections(corrections, len(day))
     stratum = _checked_strata(strata, corrections, stack.shape[1:])
-    new = _successor(state)
-    X = _regressors(new, day)
-    decrease = bool(new.attrs["decrease"])
-    used = [
-        (stack[t], int(day[t]), X[t], offset[t], noise[t], stratum)
-        for t in np.flatnonzero(~rejected)
-    ]
-    seen = _checked_witness(new, witness, time, witness_corrections)
-    of_witness = [tuple(each[t] for each in seen) for t in np.flatnonzero(~rejected)]
+    fields = _successors(state)
+    X = _regressors(state, day)
+    decrease = bool(state.attrs["decrease"])
+    used = np.flatnonzero(~rejected)
     if isinstance(chosen, Options):
         rule = cusum.rule_of(chosen, decrease=decrease)
-        fields = (
-            _NO_WITNESS
-            | _arrays(new, tuple(map(str, new.data_vars)))
-            | _scratch(new["status"].shape)
-        )
-        of_evidence = [fields[name] for name in cusum.EVIDENCE_FIELDS]
-        of_status = [fields[name] for name in cusum.STATUS_FIELDS]
-        snowy = _snow_scenes(new, snow, snow_time, snow_offset)
-        for scene, other in zip(used, of_witness, strict=True):
-            _see_snow(fields, snowy, until=scene[1])
-            arguments: list[Any] = [*scene, *other, rule, *of_evidence]
-            cusum.accumulate(*arguments)
-            cusum.judge(scene[1], rule, *of_status)
-            if "snow_sigma" in new:
-                winter.settle(scene[1], *(fields[name] for name in winter.SETTLED))
-        _see_snow(fields, snowy)
+        of_index = cusum.Seen(stack, offset, noise, fields["coefficients"], fields["sigma"])
+        of_witness = _witness_seen(fields, witness, time, witness_corrections)
+        held = cusum.Held(*(fields[name] for name in cusum.Held._fields))
+        how = day, X, stratum, of_index, of_witness, rule, held
+        if "snow_sigma" not in fields:
+            cusum.observe(used, *how)
+        else:
+            snowy = _snow_scenes(state, snow, snow_time, snow_offset)
+            for t in used:
+                _see_snow(fields, snowy, until=int(day[t]))
+                cusum.observe(np.array([t]), *how)
+                winter.settle(stack[t], int(day[t]), *(fields[name] for name in winter.SETTLED))
+            _see_snow(fields, snowy)
     else:
         classical = detectors.rule_of(detector, chosen, decrease=decrease)
-        held = detectors.ClassicalFields(**_arrays(new, detectors.ClassicalFields._fields))
-        for scene in used:
-            detectors.observe(*scene, classical, held)
+        of_detector = detectors.ClassicalFields(
+            *(fields[name] for name in detectors.ClassicalFields._fields)
+        )
+        for t in used:
+            detectors.observe(
+                stack[t], int(day[t]), X[t], offset[t], noise[t], stratum, classical, of_detector
+            )
+    new = state.copy(data=fields)
     new.attrs["last_day"] = int(max(day[-1], *day_numbers(snow_time), 0))
     return new
 
 
-def _successor(state: xr.Dataset) -> xr.Dataset:
+def _successors(state: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Copy what an update writes into; the model, half of the bytes, stays shared."""
-    written = {
-        name: variable.values if name in _OF_THE_MODEL else variable.values.copy()
-        for name, variable in state.data_vars.items()
+    return {
+        str(name): variable.values if name in _OF_THE_MODEL else variable.values.copy()
+        for name, variable in state.variables.items()
+        if name not in state.coords
     }
-    return state.copy(data=written)
 
 
 def _snow_scenes(
@@ -485,31 +481,30 @@ def _checked_corrections(
         raise InputError(
             f"{corrections.sizes['time']} scene corrections for {n_times} slices; give one each"
         )
+    variables = corrections.variables
     offset, noise = (
-        np.ascontiguousarray(corrections[name].transpose("time", "stratum").values, dtype=float)
+        np.ascontiguousarray(variables[name].transpose("time", "stratum").values, dtype=float)
         for name in ("offset", "noise")
     )
-    return offset, noise, corrections["rejected"].values.astype(bool)
+    return offset, noise, variables["rejected"].values.astype(bool)
 
 
-def _checked_witness(
-    state: xr.Dataset,
+def _witness_seen(
+    fields: Mapping[str, npt.NDArray[Any]],
     witness: xr.DataArray | None,
     time: npt.ArrayLike,
     corrections: xr.Dataset | None,
-) -> tuple[npt.NDArray[Any], ...]:
-    """Stack, offset and noise of the witness; planes without pixels where there is none."""
-    n_times = np.atleast_1d(np.asarray(time)).size
-    if "witness_sigma" not in state:
-        return (
-            np.empty((n_times, 0, 0), dtype=np.int16),
-            np.zeros((n_times, 1)),
-            np.ones((n_times, 1)),
-        )
+) -> cusum.Seen:
+    """Gather what the witness has seen; planes without pixels where there is none."""
+    if "witness_sigma" not in fields:
+        no_plane, no_row = np.empty((0, 0, 0), dtype=np.int16), np.empty((0, 0))
+        return cusum.Seen(no_plane, no_row, no_row, no_plane, np.empty((0, 0), dtype=np.uint16))
     if witness is None:
         raise InputError("the monitor state has a witness; give its index stack too")
-    offset, noise, _ = _checked_corrections(corrections, n_times)
-    return checked_stack(witness, time), offset, noise
+    values = checked_stack(witness, time)
+    offset, noise, _ = _checked_corrections(corrections, len(values))
+    model = fields["witness_coefficients"], fields["witness_sigma"]
+    return cusum.Seen(values, offset, noise, *model)
 
 
 def _checked_strata(
@@ -520,26 +515,13 @@ def _checked_strata(
     if strata is None or strata.shape != plane or strata.dtype != np.uint8:
         found = "none" if strata is None else f"{strata.dtype} of shape {strata.shape}"
         raise InputError(f"scene corrections need uint8 strata of shape {plane}; found {found}")
-    if int(strata.max()) >= corrections.sizes["stratum"]:
+    values = np.ascontiguousarray(strata.values)
+    if values.max() >= corrections.sizes["stratum"]:
         raise InputError(
-            f"the strata go up to {int(strata.max())}, the corrections have "
+            f"the strata go up to {values.max()}, the corrections have "
             f"{corrections.sizes['stratum']} strata"
         )
-    return np.ascontiguousarray(strata.values)
-
-
-def _arrays(state: xr.Dataset, names: tuple[str, ...]) -> dict[str, Any]:
-    """Arrays of the state themselves, for the kernels to write into."""
-    return {name: state[name].values for name in names if name in state}
-
-
-def _scratch(plane: tuple[int, ...]) -> dict[str, Any]:
-    """Room for what the kernels of a slice tell each other."""
-    return {
-        "residual_now": np.empty(plane, dtype=np.float32),
-        "before": np.zeros(plane, dtype=np.int16),
-        "normal_before": np.zeros(plane, dtype=np.uint16),
-    }
+    return values
 
 
 def events(

@@ -58,7 +58,6 @@ FIELDS = (
 """Arrays of the winter channel in a state, 12 bytes a pixel."""
 
 SETTLED = (
-    "residual_now",
     "status",
     "evidence",
     "first_anomaly",
@@ -67,7 +66,7 @@ SETTLED = (
     "span_days",
     *FIELDS[2:],
 )
-"""Arrays of `settle`, in order."""
+"""Arrays of a state that `settle` takes, in order."""
 
 _STEP = round(EVIDENCE_STEPS * log((1.0 - CLIP) / CLIP))
 _NODATA = int(NODATA_INT16)
@@ -212,8 +211,8 @@ def see_snow(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def settle(
+    values: npt.NDArray[np.int16],
     day: int,
-    residual_now: npt.NDArray[np.float32],
     status: npt.NDArray[np.uint8],
     evidence: npt.NDArray[np.int16],
     first_anomaly: npt.NDArray[np.uint16],
@@ -226,10 +225,10 @@ def settle(
     snow_normal: npt.NDArray[np.uint16],
     snow_tests: npt.NDArray[np.uint8],
 ) -> None:
-    """Put to the test of a green scene what the snow has shown, after `cusum.judge`."""
+    """Put to the test of a green scene what the snow has shown, after `cusum.observe`."""
     for i in range(status.shape[0]):
         for j in range(status.shape[1]):
-            if snow_evidence[i, j] == 0 or np.isnan(residual_now[i, j]):
+            if snow_evidence[i, j] == 0 or values[i, j] == _NODATA:
                 continue
             snow_tests[i, j] += 1
             settled = snow_tests[i, j] >= TESTS
