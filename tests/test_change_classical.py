@@ -55,6 +55,15 @@ def test_breaks_are_those_of_the_exact_monitoring(archive, model, detector):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
+def test_an_update_leaves_the_state_before_it_as_it_was(archive, model, detector):
+    chosen = ClassicalOptions()
+    state = start(model, detector=detector, options=chosen, history=(archive[:100], HISTORY))
+    kept = state.copy(deep=True)
+    update(state, archive[100:], SCENES, options=chosen)
+    xr.testing.assert_identical(state, kept)
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
 def test_one_batch_is_many_batches(archive, model, detector):
     together = run(model, archive, detector)
     apart = run(model, archive, detector, cuts=(1, 2, 30, 31))

@@ -488,7 +488,7 @@ def _count_model(
                 present[stratum[column]] = True
         for s in np.flatnonzero(present):
             for k in range(steps.shape[1]):
-                steps[s, k] += _sum_of(coefficients[k, row], steps_in_one, stratum, s)
+                steps[s, k] += _sum_of(coefficients[k, row], steps_in_one, stratum, int(s))
 
 
 @inner

@@ -422,7 +422,9 @@ def update(
             detectors.observe(
                 stack[t], int(day[t]), X[t], offset[t], noise[t], stratum, classical, of_detector
             )
-    new = state.copy(data=fields)
+    new = state.copy()
+    for name, values in fields.items():
+        new.variables[name].values = values
     new.attrs["last_day"] = int(max(day[-1], *day_numbers(snow_time), 0))
     return new
 
@@ -432,7 +434,7 @@ def _successors(state: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     return {
         str(name): variable.values if name in _OF_THE_MODEL else variable.values.copy()
         for name, variable in state.variables.items()
-        if name not in state.coords
+        if variable.ndim > 1  # "window" is named as its dimension, and so no data variable
     }
 
 
