@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lesniva import change
 from lesniva.pipeline import costs
 
 WORK = costs.Work(
@@ -37,9 +38,14 @@ def test_a_night_does_not_grow_with_the_history():
     assert costs.forest(longer, cores=2).first_hours > costs.forest(WORK, cores=2).first_hours
 
 
-def test_each_index_of_health_takes_a_state_and_a_stack_of_its_own():
-    plain, more = costs.forest(WORK, cores=2), costs.forest(replace(WORK, health=3), cores=2)
-    assert more.disk_gb == pytest.approx(4 * plain.disk_gb)
+def test_with_health_a_pixel_has_three_models_and_four_stacks():
+    strata = len(change.AMPLITUDE_EDGES) + 1
+    watching = sum(len(of_index) for of_index in change.HEALTH.values()) / strata
+    assert watching == costs.HEALTH_MODELS == 2
+    unread = replace(WORK, bytes_per_pixel=0)
+    plain, more = (costs.forest(replace(unread, health=n), cores=2) for n in (0, 3))
+    assert more.first_hours / plain.first_hours == pytest.approx(3, rel=0.05)
+    assert more.disk_gb == pytest.approx(3 * plain.disk_gb)
     assert more.transient_gb == pytest.approx(4 * plain.transient_gb)
 
 

@@ -34,6 +34,9 @@ WITNESS_BYTES = 16
 WINTER_BYTES = 12
 """… and of the winter channel."""
 
+HEALTH_MODELS = 2
+"""Indices of health that watch a pixel: NDRE, and CRSWIR or NDMI by its stratum (`change.HEALTH`)."""
+
 STORED_SHARE = 0.35
 """Size of a state on disk by its size in memory, with a noisy index."""
 
@@ -64,7 +67,8 @@ class Work:
     """1, or 2 with a witness."""
     winter: bool = False
     health: int = 0
-    """Indices of the health channel, each with a state of its own."""
+    """Indices of the health channel, each with a stack and a state of its own, which are empty where
+    it does not watch."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +91,14 @@ def forest(work: Work, *, cores: int) -> Cost:
     """Estimate what a forest job takes on so many cores, from local files, in linear time."""
     clear_dates = CLEAR_SHARE * work.pixel_dates / max(work.pixels, 1)
     # the time of a fit grows with the dates it has, that of its overheads does not
-    stacks = work.channels + work.health
-    fits = 2 * stacks * work.pixels * (0.25 + 0.75 * clear_dates / 75) / FIT_PIXELS
+    stacks, watching = work.channels + work.health, min(work.health, HEALTH_MODELS)
+    models = work.channels + watching
+    fits = 2 * models * work.pixels * (0.25 + 0.75 * clear_dates / 75) / FIT_PIXELS
     reading = work.pixel_dates * work.bytes_per_pixel / READ_BYTES
-    state = work.pixels * (
-        STATE_BYTES * (1 + work.health)
-        + (work.channels - 1) * WITNESS_BYTES
-        + work.winter * WINTER_BYTES
-    )
-    storing = state / STATE_BYTES_PER_SECOND
+    more = (work.channels - 1) * WITNESS_BYTES + work.winter * WINTER_BYTES
+    storing = work.pixels * (STATE_BYTES * (1 + work.health) + more) / STATE_BYTES_PER_SECOND
+    # what is empty takes no room on disk
+    state = work.pixels * (STATE_BYTES * (1 + watching) + more)
     night = (
         work.pixels * work.bytes_per_pixel / READ_BYTES
         + stacks * work.pixels / UPDATE_PIXELS
