@@ -44,11 +44,13 @@ ARCHIVE, OUT = HOME / "archive" / "demo" / "forest", HOME / "out" / "demo-forest
 # %%
 alerts = gpd.read_parquet(OUT / "alerts.parquet")
 sure = alerts[alerts["status"] == "confirmed"]
-alert = sure.sort_values("area_ha").iloc[-1]
+alert = sure[sure["channel"] == "removal"].sort_values("area_ha").iloc[-1]
 alert.drop("geometry")
 
 # %% [markdown]
 # The change lies between `date_min` (last clear normal observation) and `date_max` (first anomaly).
+# `channel` says what told of it: `removal` is NBR, which we follow below; with `monitor.health` there are
+# alerts of `health` too, told by chlorophyll and water alone.
 #
 # All confirmed alerts on a map that can be moved, the larger the redder; a click tells of one. It shows
 # where the notebook is open in a browser, and fetches nothing.
@@ -56,7 +58,7 @@ alert.drop("geometry")
 # %% tags=["interactive"]
 size = np.clip(sure["area_ha"] / 10, 0, 1).to_numpy()
 shown = PolygonLayer.from_geopandas(
-    sure[["alert_id", "cause", "area_ha", "district_en", "geometry"]],
+    sure[["alert_id", "channel", "cause", "area_ha", "district_en", "geometry"]],
     auto_downcast=False,
     get_fill_color=apply_continuous_cmap(size, plt.colormaps["YlOrRd"], alpha=0.7),
     line_width_min_pixels=1,
@@ -148,7 +150,8 @@ for day, word, colour in (
     (confirmed, "confirmed", "#d7191c"),
 ):
     top.axvline(day, color=colour, label=word)
-top.set(ylabel="NBR", title=f"One pixel of alert {alert['alert_id'][:8]} ({alert['area_ha']:.1f} ha)")
+named = f"alert {alert['alert_id'][:8]} ({alert['channel']}, {alert['area_ha']:.1f} ha)"
+top.set(ylabel="NBR", title=f"One pixel of {named}")
 top.legend(loc="lower left", fontsize=8)
 bottom.step(story.index, story["probability"], where="post", color="#d7191c")
 bottom.set(ylabel="probability", ylim=(-0.05, 1.05));

@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,21 +61,38 @@ print(json.dumps({"before": before, "peak": told("VmHWM")}))
 """
 
 
-def write_archive(folder: Path, ground: GeoBox, days: int) -> None:
-    """Scenes, five days apart, that share their files: as much to read, and little to write."""
+FEW = {"red": (200, 900), "nir": (1500, 4500)}
+"""Bands of a scene, and the range of their numbers."""
+
+ALL = FEW | {
+    "blue": (100, 400), "green": (200, 700), "nir08": (1500, 4500),
+    "rededge1": (500, 1500), "swir16": (500, 2000), "swir22": (200, 1200),
+}  # fmt: skip
+"""What the index, the test of haze, the winter and the indices of health need together."""
+
+
+def write_archive(
+    folder: Path,
+    ground: GeoBox,
+    days: int,
+    *,
+    ranges: Mapping[str, tuple[int, int]] = FEW,
+    apart: int = 5,
+) -> None:
+    """Scenes, some days apart, that share their files: as much to read, and little to write."""
     draw = np.random.default_rng(1)
     bands = {
-        "red": draw.integers(200, 900, ground.shape, dtype=np.uint16),
-        "nir": draw.integers(1500, 4500, ground.shape, dtype=np.uint16),
-        "scl": draw.choice(np.array([4, 5, 9], dtype=np.uint8), ground.shape),
+        name: draw.integers(*between, ground.shape, dtype=np.uint16)
+        for name, between in ranges.items()
     }
+    bands["scl"] = draw.choice(np.array([4, 5, 9], dtype=np.uint8), ground.shape)
     files = {
         name: write_tif(folder / f"{name}.tif", values, ground, tiled=True)
         for name, values in bands.items()
     }
     links = []
     for day in range(days):
-        when = datetime(2022, 1, 2, 8, 30, tzinfo=UTC) + timedelta(days=5 * day)
+        when = datetime(2022, 1, 2, 8, 30, tzinfo=UTC) + timedelta(days=apart * day)
         item = scene_of(files, name=f"day-{day}", when=when, footprint=outline(ground)).item
         path = folder / "archive" / f"{item.id}.json"
         path.parent.mkdir(exist_ok=True)
@@ -136,10 +154,10 @@ EDGE, MONITORED_DAYS = (2048, 150) if WHOLE else (512, 30)
 FOREST = """
 [forest]
 cover = "cover.tif"
-[monitor]
-history_end = {history_end}
 [report]
 close_ups = 0
+[monitor]
+history_end = {history_end}
 """
 
 WATCH = """
@@ -209,3 +227,86 @@ def test_forest_goes_through_workers_that_are_ended_beyond_what_its_plan_says(tm
     # beside Dask's small helper there was one process: none was ended and replaced
     (worker,) = (peak for peak in told["peaks"].values() if peak > 1e8)
     assert worker <= limit
+
+
+# ── What one task of the forest journey takes on top of its process ───────────────────────────
+
+GROWTH = """
+import ctypes, json
+from pathlib import Path
+from lesniva import config, ledger, tasks
+from lesniva.execution import SYNCHRONOUS, engine
+from lesniva.pipeline import costs, monitoring, place, planning, running
+
+TASKS = "read_history survey_history fit_history read_new update_monitor findings_block".split()
+grown = {}
+
+def told(key):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(key + ":")[1].split()[0])
+
+def watched(name, task):
+    def measured(**arguments):
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier tasks have given back
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = told("VmRSS")
+        done = task(**arguments)
+        grown[name] = max(told("VmHWM") - before, grown.get(name, 0))
+        return done
+    return measured
+
+def watch_forest(job, out):
+    with running.running(job, out) as report, engine(SYNCHRONOUS) as run_tasks:
+        where, days = place.find(job, report)
+        watching = monitoring.watching_of(job, where, days)
+        identity = monitoring.identity_of(job, where, watching)
+        book = ledger.begin(out / running.STATE, identity=identity)
+        run = monitoring.ForestRun(report, run_tasks, where, book, watching)
+        monitoring.keep_up(run, days)
+        monitoring.findings_of(run, days[-1].date)
+        reads = list(where.days_by_block(days))
+        work = planning._work(job, watching.how, reads)
+    return 1e9 * (costs.forest(work, cores=1).memory_gb - costs.memory_gb(0, 0))
+
+for name in TASKS:
+    setattr(tasks, name, watched(name, getattr(tasks, name)))
+found = {}
+for name in json.loads(input()):
+    grown.clear()
+    stated = watch_forest(config.read(Path(name + ".toml")), Path(name))
+    found[name] = {"stated": stated, "grown": dict(grown)}
+print(json.dumps(found))
+"""
+
+SIDE, HISTORY_DAYS, NEW_DAYS = (1024, 60, 8) if WHOLE else (320, 40, 4)
+"""Pixels along a block that is all forest, and its days, twenty days apart: all in season."""
+
+CHANNELS = ("plain", "health") if WHOLE else ("health",)
+
+
+@pytest.mark.slow
+def test_no_task_of_a_block_grows_beyond_what_the_plan_says_with_all_channels_either(tmp_path):
+    ground = grid(SIDE + 64, SIDE + 64, 20)
+    write_archive(tmp_path, ground, HISTORY_DAYS + NEW_DAYS, ranges=ALL, apart=20)
+    write_tif(tmp_path / "cover.tif", np.full(ground.shape, 80, dtype=np.uint8), ground, nodata=255)
+    history_end = datetime(2022, 1, 2, tzinfo=UTC) + timedelta(days=20 * HISTORY_DAYS - 10)
+    # one of a few pixels goes first: libraries and kernels are none of a block's memory
+    sizes = {"first": 128} | dict.fromkeys(CHANNELS, SIDE)
+    for name, edge in sizes.items():
+        more = FOREST.format(history_end=history_end.date())
+        more += f"season = [1, 366]\nhealth = {str(name != 'plain').lower()}\n"
+        how = {"journey": "forest", "end": "2026-12-31", "block": SIDE}
+        write_job(tmp_path / f"{name}.toml", ground, edge, more, **how)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH],
+        cwd=tmp_path,
+        input=json.dumps(list(sizes)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)  # noqa: T201 what a release quotes
+    for each in (found[name] for name in CHANNELS):
+        assert len(each["grown"]) == 6
+        assert each["stated"] / 3 <= max(each["grown"].values()) <= each["stated"]

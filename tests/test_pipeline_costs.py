@@ -12,6 +12,7 @@ WORK = costs.Work(
     pixel_dates=4_000_000 * 150,
     bytes_per_pixel=15,
     largest_block=262_144 * 150,
+    block_pixels=262_144,
 )
 
 

@@ -2,6 +2,7 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -23,7 +24,7 @@ def _no_pictures():
         yield
 
 
-HEALTH = "health = true\n[report]\nclose_ups = 0"
+HEALTH = "health = true\n[report]\nclose_ups = 1"
 
 DRY = (slice(37, 49), slice(39, 51))
 """Rows and columns of the archive's 20 m pixels that lose water from `DRY_FROM` on …"""
@@ -90,6 +91,15 @@ def test_what_only_the_water_shows_is_an_alert_of_the_health_channel(catalog, wh
     assert ill.intersection(dry).area.sum() > 0.9 * ill.area.sum()
     assert ill.area.sum() > 0.2 * dry.area
     assert publish.verify(whole) == []
+
+
+def test_the_chart_of_an_alert_follows_what_each_channel_watches(whole):
+    files = list((whole / STATE).rglob("series/*.parquet"))
+    assert files
+    for file in files:
+        seen = pd.read_parquet(file)
+        assert {"ndvi", "nbr", *change.HEALTH} <= set(seen.columns)
+        assert seen[list(change.HEALTH)].notna().any().all()
 
 
 def test_two_runs_over_growing_time_end_in_the_states_of_one(catalog, whole, tmp_path):

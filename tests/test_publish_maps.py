@@ -153,6 +153,20 @@ def test_forest_map_says_how_much_changed_and_until_when(tmp_path, drawn):
     assert "approximate" not in said
 
 
+def test_alerts_of_the_health_channel_are_told_apart_where_there_are_any(tmp_path):
+    table = alerts(*THREE, (3_500, 500, 600, "2025-06-20", "confirmed"))
+    removal = draw_forest(tmp_path, alerts=table.assign(channel="removal"), name="removal.png")
+    both = table.assign(channel=["removal"] * 3 + ["health"])
+    assert has_colour(removal, forest.ILL) == 0
+    assert has_colour(draw_forest(tmp_path, alerts=both), forest.ILL) > 200
+
+
+def test_the_rim_of_the_health_channel_is_explained(tmp_path, drawn):
+    draw_forest(tmp_path, alerts=alerts(*THREE).assign(channel=["removal", "removal", "health"]))
+    draw_forest(tmp_path, alerts=alerts(*THREE))
+    assert ["told by the health channel" in said_on(each) for each in drawn] == [True, False]
+
+
 def test_approximate_outlines_are_called_so(tmp_path, drawn):
     draw_forest(tmp_path, districts=districts().assign(approximate=True))
     draw_harvest(tmp_path, districts=districts().assign(approximate=True))

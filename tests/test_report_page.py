@@ -289,6 +289,23 @@ def test_filters_change_cards_table_and_the_line_that_counts(browser, forest):
         assert "Нет сигналов" in page.locator("#alerts").inner_text()
 
 
+def test_alerts_of_the_health_channel_are_filtered_and_told_apart(browser, forest, tmp_path):
+    table = alerts()
+    ill = np.arange(len(table)) % 5 == 0
+    table["channel"] = np.where(ill, "health", "removal")
+    with opened(browser, forest_page(tmp_path, table)) as page:
+        page.select_option("#filter-channel", "health")
+        assert shown(page) == [ill.sum(), 30]
+        colours = page.evaluate("ALERTS.map((alert) => [alert.channel, colourOf(alert)])")
+        assert {tuple(each) for each in colours} == {
+            ("health", "#0571b0"), ("removal", "#a50061"), ("removal", "#e08214"),
+        }  # fmt: skip
+        assert "состояние леса" in page.locator(".cards .card").first.inner_text()
+        assert "состояние леса" in page.locator("#map-section .legend").first.inner_text()
+    with opened(browser, forest) as page:
+        assert page.locator("#filter-channel").count() == 0
+
+
 def test_a_close_alert_has_its_pictures_chart_and_own_columns_and_others_say_why_not(
     browser, forest
 ):

@@ -210,6 +210,7 @@ def test_projection_for_a_region(benchmark, table, name):
             pixel_dates=pixels * PROJECTED_DATES,
             bytes_per_pixel=sum(1 if band == "scl" else 2 for band in (*LEVELS, "scl")),
             largest_block=512**2 * PROJECTED_DATES,
+            block_pixels=512**2,
             winter=True,
         )
 

@@ -35,7 +35,7 @@ WINTER_BYTES = 12
 """… and of the winter channel."""
 
 HEALTH_MODELS = 2
-"""Indices of health that watch a pixel: NDRE, and CRSWIR or NDMI by its stratum (`change.HEALTH`)."""
+"""Indices of health that watch a pixel: NDRE, and one of CRSWIR and NDMI (`change.HEALTH`)."""
 
 STORED_SHARE = 0.35
 """Size of a state on disk by its size in memory, with a noisy index."""
@@ -46,9 +46,13 @@ KEPT_RUNS = 8
 BASE_MEMORY = 0.55e9
 """Bytes of a worker without a block: Python, the libraries, the compiled kernels, buffers."""
 
+PIXEL_MEMORY = 500
+"""Bytes a pixel of a block, however many dates: the scenes being read, four at a time with all
+their bands, or the models and what it takes to fit them (``tests/test_memory.py`` measures it)."""
+
 STACK_MEMORY = 4
 """Bytes a value of an index stack, at the worst moment of a task: the stack, and the part of it in
-season or its corrected copy; twice that with a witness."""
+season or its corrected copy; as much again with a witness and for each index of health."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,14 @@ class Work:
     """Decoded bytes of all bands a pixel and date."""
     largest_block: int
     """Most pixels × dates of a block that are read at once: the history, or all that came since."""
+    block_pixels: int
+    """Most pixels of a block."""
     channels: int = 1
     """1, or 2 with a witness."""
     winter: bool = False
     health: int = 0
-    """Indices of the health channel, each with a stack and a state of its own, which are empty where
-    it does not watch."""
+    """Indices of the health channel, each with a stack and a state of its own, which are empty
+    where it does not watch."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,10 @@ def forest(work: Work, *, cores: int) -> Cost:
         night_hours=night / cores / 3600,
         disk_gb=state * STORED_SHARE * KEPT_RUNS / 1e9,
         transient_gb=2 * stacks * work.pixel_dates / 1e9,
-        memory_gb=memory_gb(work.largest_block * stacks),
+        memory_gb=memory_gb(work.block_pixels, work.largest_block * stacks),
     )
 
 
-def memory_gb(values: int) -> float:
-    """Memory of a worker whose largest block has so many values of an index stack."""
-    return (BASE_MEMORY + values * STACK_MEMORY) / 1e9
+def memory_gb(pixels: int, values: int) -> float:
+    """Memory of a worker whose largest block has so many pixels, and values of index stacks."""
+    return (BASE_MEMORY + pixels * PIXEL_MEMORY + values * STACK_MEMORY) / 1e9

@@ -172,13 +172,14 @@ def _follow(
 def _indices(
     watched: tasks.Observing, days: Sequence[cube.SolarDay], place: Place
 ) -> tuple[tuple[str, ...], tasks.Observing]:
-    """NDVI, which people know, beside the index that is watched; where its bands are there."""
+    """NDVI, which people know, where its bands are there, beside the indices that are watched."""
+    names = (watched.index, *watched.also)
     try:
         ndvi = observing("ndvi", days, place)
     except InputError:
-        return (watched.index,), watched
+        return names, watched
     bands = tuple(dict.fromkeys((*watched.bands, *ndvi.bands)))
-    return tuple(dict.fromkeys(("ndvi", watched.index))), replace(watched, bands=bands)
+    return tuple(dict.fromkeys(("ndvi", *names))), replace(watched, bands=bands)
 
 
 def _picture(

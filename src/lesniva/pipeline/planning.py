@@ -104,6 +104,7 @@ def plan(job: AnyPipeline) -> list[str]:
     reads = list(place.days_by_block(days))
     size = sum(_pixels(block) * len(over) for block, over in reads) * _bytes_per_pixel(bands)
     most = max((_pixels(block) * len(over) for block, over in reads), default=0)
+    largest = max((_pixels(block) for block, _ in reads), default=0)
     cores = os.cpu_count() or 1
     left_out = f" ({dropped} superseded copies left out)" if dropped else ""
     if isinstance(job, ForestPipeline):
@@ -111,7 +112,7 @@ def plan(job: AnyPipeline) -> list[str]:
     else:
         hours = _duration(size / costs.READ_BYTES / cores / 3600)
         told = [
-            f"  memory    about {costs.memory_gb(most):.1f} GB a worker",
+            f"  memory    about {costs.memory_gb(largest, most):.1f} GB a worker",
             f"  time      about {hours} on {cores} cores, first run, local files",
         ]
     return [
@@ -163,6 +164,7 @@ def _work(
             ),
             default=0,
         ),
+        block_pixels=max((pixels for pixels, _ in history), default=0),
         channels=1 if how.witness is None else 2,
         winter=job.monitor.season is None and {"green", "red"} <= set(how.bands),
         health=len(how.also),

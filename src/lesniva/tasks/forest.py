@@ -419,7 +419,8 @@ def _read_observed(history: Path, scenes: Path) -> _Kept:
         return _Kept(
             saved["stack"][keep],
             witness[keep] if len(witness) else witness,
-            {name: values[keep] for name, values in _saved_also(saved).items()},
+            # one after the other: all of them whole beside their copies would be twice the memory
+            {name.removeprefix(ALSO): saved[name][keep] for name in saved if name.startswith(ALSO)},
             saved["dates"][keep],
             saved["reached"][keep],
         )

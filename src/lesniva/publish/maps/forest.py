@@ -47,6 +47,9 @@ CROWD = 1500
 
 CROWDED = 0.7
 
+ILL = "#00a0e0"
+"""Rim of the alerts that the health channel tells of; those too small for it are diamonds."""
+
 LARGEST = 5
 """Alerts that are numbered and listed."""
 
@@ -74,7 +77,8 @@ def forest_map(
         first is named as the day until which the alerts are known.
     alerts
         Columns ``status, date_max`` (first anomaly), ``area_ha`` and ``district_en`` or
-        ``district_ru`` by the language; polygons in any CRS. May have no rows.
+        ``district_ru`` by the language, and ``channel`` where there is more than removal; polygons
+        in any CRS. May have no rows.
     districts
         Columns ``name_en, name_ru``, and ``approximate`` where known, of which the picture then
         tells; the outside of all of them is faded.
@@ -131,8 +135,9 @@ def forest_map(
 def _with_looks(alerts: gpd.GeoDataFrame, language: Language) -> gpd.GeoDataFrame:
     """Add what the drawing goes by, oldest first and confirmed last.
 
-    That is ``sure``, ``month`` (counted from year 0), ``period``, its ``label`` and ``colour``,
-    and ``face, edge, rim``: a confirmed alert is filled, another is open.
+    That is ``sure``, ``ill`` (told by the health channel), ``month`` (counted from year 0),
+    ``period``, its ``label`` and ``colour``, and ``face, edge, rim``: a confirmed alert is filled,
+    another is open, and one of the health channel has a rim of its own colour.
     """
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
@@ -147,15 +152,17 @@ def _with_looks(alerts: gpd.GeoDataFrame, language: Language) -> gpd.GeoDataFram
     ramp = LinearSegmentedColormap.from_list("alerts", list(ALERT_COLOURS))
     colour = period.map(dict(zip(each, map(to_hex, ramp(steps)), strict=True)))
     sure = alerts["status"] == "confirmed"
+    ill = alerts["channel"] == "health" if "channel" in alerts else sure & False
     found = alerts.assign(
         sure=sure,
+        ill=ill,
         month=month,
         period=period,
         label=period.map({one: _period_label(one * step, step, language) for one in each}),
         colour=colour,
         face=colour.where(sure, "white"),
-        edge=colour.mask(sure, page.INK),
-        rim=np.where(sure, 0.7, 1.5),
+        edge=colour.mask(sure, page.INK).mask(ill, ILL),
+        rim=np.where(sure & ~ill, 0.7, 1.5),
     )
     return found.sort_values(["sure", "date_max", "area_ha"], ignore_index=True)
 
@@ -188,16 +195,18 @@ def _draw_alerts(ax: "Axes", found: gpd.GeoDataFrame) -> None:
     size = SMALLEST_ALERT * (CROWDED if len(found) >= CROWD else 1)
     small = np.sqrt(found.area) < size * ground.point(ax)
     large, dots = found[~small], found[small]
+    ground.fill(ax, large.geometry, facecolors="none", edgecolors="white", linewidths=2.6)
     look: dict[str, Any] = {
         "facecolors": large["face"],
         "edgecolors": large["edge"],
         "linewidths": large["rim"],
     }
-    ground.fill(ax, large.geometry, facecolors="none", edgecolors="white", linewidths=2.6)
     ground.fill(ax, large.geometry, **look)
-    places = dots.centroid
-    look = {"c": dots["face"], "edgecolors": dots["edge"], "linewidths": 0.75 * dots["rim"]}
-    ax.scatter(places.x, places.y, s=size**2, **look)
+    for ill, marker in ((False, "o"), (True, "D")):
+        those = dots[dots["ill"] == ill]
+        places = those.centroid
+        look = {"c": those["face"], "edgecolors": those["edge"], "linewidths": 0.75 * those["rim"]}
+        ax.scatter(places.x, places.y, s=size**2, marker=marker, **look)
 
 
 def _largest(found: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -260,6 +269,8 @@ def _draw_legend(
             Patch(fc="white", ec="#707070", lw=1.5, label=words.say("unconfirmed", language)),
             Line2D([], [], color="#b0b0b0", label=words.say("dot", language), **dot),
         ]
+    if found["ill"].any():
+        handles += [Patch(fc="#b0b0b0", ec=ILL, lw=1.5, label=words.say("ill", language))]
     handles += [
         Patch(
             fc="white",

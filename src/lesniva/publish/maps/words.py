@@ -23,6 +23,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "forecast": ("this forecast", "этот прогноз"),
     "ha": ("ha", "га"),
     "harvest": ("harvest", "урожай"),
+    "ill": ("told by the health channel", "по каналу состояния леса"),
     "interval": ("Forecast and 80 % interval, t/ha", "Прогноз и интервал 80 %, т/га"),
     "km": ("km", "км"),
     "largest": ("Largest", "Крупнейшие"),

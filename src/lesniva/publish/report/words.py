@@ -35,6 +35,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "cause_unknown": ("unknown", "не определена"),
     "cause_windthrow": ("windthrow", "ветровал"),
     "changed": ("Changed", "Изменение"),
+    "channel": ("Told by", "Что показало"),
     "channel_health": ("health of the forest", "состояние леса"),
     "channel_removal": ("removal of canopy", "утрата полога"),
     "chips_none": (

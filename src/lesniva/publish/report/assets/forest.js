@@ -3,6 +3,8 @@
 
 const CARDS_A_TIME = 12;
 const CHANGED = { confirmed: "#a50061", low: "#e08214" };
+/** Of an alert that the health channel tells of; confirmed or not is then told by the dashes alone. */
+const ILL = "#0571b0";
 const WATCHED = { status: [0, 1, 2, 3, 4, 5, 6], coverage_week: [0] };
 const NOT_FOREST = 250;
 const SVG = "http://www.w3.org/2000/svg";
@@ -14,18 +16,21 @@ const OWN = new Set([
 
 const ALERTS = rowsOf(DATA.alerts);
 const DISTRICTS = new Map(DATA.districts.map((district) => [district.id, district]));
-const NOTHING = { from: "", to: "", status: "", cause: "", district: "", event: "" };
+const NOTHING = { from: "", to: "", status: "", channel: "", cause: "", district: "", event: "" };
 
 let filters = { ...NOTHING };
 let chosen = null;
 let showOnMap = () => {};
 
+const isIll = (alert) => alert.channel === "health";
+const colourOf = (alert) => (isIll(alert) ? ILL : (CHANGED[alert.status] ?? CHANGED.low));
 const nameOf = (id) => DISTRICTS.get(id)?.[language] ?? word("outside");
 
 const passes = (alert) =>
   (!filters.from || (alert.date_max ?? "") >= filters.from) &&
   (!filters.to || (alert.date_max ?? "") <= filters.to) &&
   (!filters.status || alert.status === filters.status) &&
+  (!filters.channel || alert.channel === filters.channel) &&
   (!filters.cause || alert.cause === filters.cause) &&
   (!filters.district || (alert.adm_id ?? "-") === filters.district) &&
   (!filters.event || alert.event === filters.event);
@@ -89,12 +94,14 @@ function filterBar(changed) {
   districts.sort((a, b) => a[1].localeCompare(b[1], language));
   if (ALERTS.some((alert) => alert.adm_id == null)) districts.push(["-", word("outside")]);
   const causes = values("cause").map((cause) => [cause, coded("cause", cause)]);
+  const channels = values("channel").map((channel) => [channel, coded("channel", channel)]);
   return el(
     "form",
     { class: "filters", "aria-label": word("active_filters"), submit: (event) => event.preventDefault() },
     date("from", "date_from"),
     date("to", "date_to"),
     select("status", "confidence", values("status").map((each) => [each, word(each)])),
+    channels.length > 1 ? select("channel", "channel", channels) : null,
     causes.length ? select("cause", "cause", causes) : null,
     select("district", "district", districts),
     select("event", "event", values("event").map((each) => [each, coded("event", each)])),
@@ -117,7 +124,7 @@ function alertsOnMap(map, alerts) {
   const group = L.featureGroup().addTo(map);
   for (const alert of alerts) {
     const style = {
-      color: CHANGED[alert.status] ?? CHANGED.low,
+      color: colourOf(alert),
       weight: 1.5,
       fillOpacity: 0.45,
       dashArray: alert.status === "confirmed" ? null : "3 3",
@@ -158,6 +165,7 @@ function mapSection() {
     { class: "legend" },
     el("li", {}, swatch(CHANGED.confirmed, "outline"), word("confirmed")),
     el("li", {}, swatch(CHANGED.low, "outline dashed"), word("low")),
+    ALERTS.some(isIll) ? el("li", {}, swatch(ILL, "outline"), coded("channel", "health")) : null,
     ALERTS.some((alert) => !alert.outline) ? el("li", {}, swatch(CHANGED.low, "dot"), word("dot")) : null,
   );
   const content = el(
@@ -325,7 +333,7 @@ function indexChart(alert, index, seen) {
     scales: { x: { time: true } },
     series,
     bands: model ? [{ series: [3, 4], fill: "#2f7d4f22" }] : [],
-    hooks: { draw: [(plot) => drawMarks(plot, marks, CHANGED[alert.status])] },
+    hooks: { draw: [(plot) => drawMarks(plot, marks, colourOf(alert))] },
   });
   const label = `${title}: ${word("observed")}, ${model ? word("model") : ""}`;
   return el(
