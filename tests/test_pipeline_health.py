@@ -94,7 +94,7 @@ def test_what_only_the_water_shows_is_an_alert_of_the_health_channel(catalog, wh
 
 
 def test_the_chart_of_an_alert_follows_what_each_channel_watches(whole):
-    files = list((whole / STATE).rglob("series/*.parquet"))
+    files = list((whole / STATE).glob("series/**/*.parquet"))
     assert files
     for file in files:
         seen = pd.read_parquet(file)
