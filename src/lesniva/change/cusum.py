@@ -86,6 +86,9 @@ class Options:
     witness: float = 1.2
     """Where a second index bears witness: the anomaly that counts is the weaker one, of the index
     or of so many times the witness."""
+    phenology_days: float = 7.0
+    """How far apart stands turn green and yellow (standard deviation): what a pixel's curve goes in
+    that time is noise of an observation."""
     forget_days: int = 60
     """A single date of evidence is forgotten after so many days without an observation."""
     normal_z: float = -1.5
@@ -109,6 +112,7 @@ class Options:
                 "mean < 0": self.mean < 0.0,
                 "min_drop ≥ 0": self.min_drop >= 0.0,
                 "witness > 0": self.witness > 0.0,
+                "phenology_days ≥ 0": self.phenology_days >= 0.0,
                 "spread ≥ 1": self.spread >= 1.0,
                 "0 < clip < 0.5": 0.0 < self.clip < 0.5,
                 "0 < near ≤ far": 0.0 < self.near <= self.far,
@@ -191,6 +195,8 @@ class Rule(NamedTuple):
     near: float
     far: float
     normal_z: float
+    phenology: float
+    """Steps of the noise in a step of the index a day."""
     min_dates: int
     min_neighbours: int
     forget_days: int
@@ -217,6 +223,7 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
         near=options.near,
         far=options.far,
         normal_z=options.normal_z,
+        phenology=options.phenology_days / (_SCALE * SIGMA_STEP),
         min_dates=options.min_dates,
         min_neighbours=options.min_neighbours,
         forget_days=options.forget_days,
@@ -235,8 +242,7 @@ class Seen(NamedTuple):
     offset: Float
     """(time, stratum) what is taken off the residuals …"""
     noise: Float
-    """(time, stratum) … and the factor of σ. It weakens evidence, but makes no observation normal
-    that is not."""
+    """(time, stratum) … and the factor of σ."""
     coefficients: npt.NDArray[np.int16]
     """(coef, y, x)"""
     sigma: npt.NDArray[np.uint16]
@@ -277,6 +283,8 @@ class Work(NamedTuple):
     own: Float
     weakest: Float
     other: Float
+    slope: Float
+    calm: Float
     passed: Steps
     step: Steps
     normal: Flags
@@ -289,6 +297,7 @@ def observe(
     scenes: Int,
     day: Int,
     X: Float,
+    slopes: Float,
     strata: npt.NDArray[np.uint8],
     index: Seen,
     witness: Seen,
@@ -313,6 +322,8 @@ def observe(
         own=np.empty(width),
         weakest=np.empty(width),
         other=np.empty(width),
+        slope=np.empty(width),
+        calm=np.empty(width),
         passed=np.empty(width, dtype=np.int32),
         step=np.empty(width, dtype=np.int32),
         normal=np.empty(width, dtype=np.bool_),
@@ -328,7 +339,19 @@ def observe(
                 if 0 <= i < height:
                     place = 2 * k + i % 2
                     some[place] = _accumulate(
-                        t, i, place, day[t], X[t], strata, index, witness, rule, held, told, work
+                        t,
+                        i,
+                        place,
+                        day[t],
+                        X[t],
+                        slopes[t],
+                        strata,
+                        index,
+                        witness,
+                        rule,
+                        held,
+                        told,
+                        work,
                     )
                 place = 2 * k + (i - 1) % 2
                 if 0 < i <= height and some[place]:
@@ -371,25 +394,40 @@ def _residuals(
 
 
 @inner
+def _calm(
+    phenology: float,
+    sigma: npt.NDArray[np.uint16],
+    noise: Float,
+    strata: npt.NDArray[np.uint8],
+    slope: Float,
+    calm: Float,
+) -> None:
+    """How much an observation tells: the inverse of the variance, in noises of the pixel.
+
+    The variance is that of the scene (noise of the stratum) and that of the season: where the curve
+    is steep (slope), a stand that is early or late departs from it.
+    """
+    for j in range(calm.size):
+        calm[j] = noise[strata[j]]
+    for j in range(calm.size):
+        wander = phenology * slope[j] / sigma[j]
+        calm[j] = 1.0 / (calm[j] * calm[j] + wander * wander)
+
+
+@inner
 def _standardise(
     sign: float,
     sigma: npt.NDArray[np.uint16],
     calm: Float,
-    strata: npt.NDArray[np.uint8],
     residual: Float,
     own: Float,
     z: Float,
 ) -> None:
-    """Turn residuals into noises of the pixel (own), and of the pixel in this scene (z).
-
-    calm (stratum) is the inverse of the scene's factor of the noise.
-    """
+    """Turn residuals into noises of the pixel (own), and of this observation of it (z)."""
     for j in range(own.size):
         own[j] = sign * residual[j] / (sigma[j] * SIGMA_STEP)
     for j in range(own.size):
-        z[j] = calm[strata[j]]
-    for j in range(own.size):
-        z[j] *= own[j]
+        z[j] = own[j] * np.sqrt(calm[j])
 
 
 @inner
@@ -399,6 +437,7 @@ def _hear(
     sigma: npt.NDArray[np.uint16],
     noise: Float,
     strata: npt.NDArray[np.uint8],
+    slope: Float,
     residual: Float,
     own: Float,
     z: Float,
@@ -409,15 +448,23 @@ def _hear(
             seen = residual[j] / (sigma[j] * SIGMA_STEP)
             seen *= rule.witness
             own[j] = max(own[j], seen)
-            z[j] = max(z[j], seen / noise[strata[j]])
+            wander = rule.phenology * slope[j] / sigma[j]
+            z[j] = max(z[j], seen / np.hypot(noise[strata[j]], wander))
 
 
 @inner
-def _steps(z: Float, rule: Rule, ratio: Float, steps: Steps) -> None:
-    """Evidence of a row of observations in whole steps."""
+def _steps(z: Float, calm: Float, rule: Rule, ratio: Float, steps: Steps) -> None:
+    """Evidence of a row of observations in whole steps.
+
+    A change would hardly show in a noisy observation: that it does not says little against it.
+    """
     mean, spread, log_spread, limit = rule.mean, rule.spread, rule.log_spread, rule.limit
     for j in range(z.size):
-        ratio[j] = np.rint(EVIDENCE_STEPS * _evidence(z[j], mean, spread, log_spread, limit))
+        ratio[j] = _evidence(z[j], mean, spread, log_spread, limit)
+    for j in range(z.size):
+        told = ratio[j]
+        against = told * calm[j]
+        ratio[j] = np.rint(EVIDENCE_STEPS * (told if told > 0.0 else against))
     for j in range(z.size):
         steps[j] = np.int32(ratio[j])
 
@@ -441,6 +488,7 @@ def _accumulate(
     place: int,
     day: int,
     x: Float,
+    x_slope: Float,
     strata: npt.NDArray[np.uint8],
     index: Seen,
     witness: Seen,
@@ -449,19 +497,27 @@ def _accumulate(
     told: Row,
     work: Work,
 ) -> bool:
-    """Evidence of row i in scene t, which needs no neighbour; whether any pixel was observed."""
+    """Evidence of row i in scene t, which needs no neighbour; whether any pixel was observed.
+
+    Noise of the scene and of the season weaken evidence, but make no observation normal that is
+    not.
+    """
     values, stratum = index.values[t, i], strata[i]
     observed, residual, before = told.observed[place], told.residual[place], told.before[place]
     own, weakest, other, passed, step = work.own, work.weakest, work.other, work.passed, work.step
+    slope, calm = work.slope, work.calm
     if not _observed(values, held.status[i], observed):
         return False
     _residuals(i, values, x, index.coefficients, index.offset[t], stratum, residual)
-    _standardise(rule.sign, index.sigma[i], 1.0 / index.noise[t], stratum, residual, own, weakest)
+    predict(i, x_slope, index.coefficients, slope)
+    _calm(rule.phenology, index.sigma[i], index.noise[t], stratum, slope, calm)
+    _standardise(rule.sign, index.sigma[i], calm, residual, own, weakest)
     if witness.values.shape[1] > 0:
         heard = witness.values[t, i]
         _residuals(i, heard, x, witness.coefficients, witness.offset[t], stratum, other)
-        _hear(rule, heard, witness.sigma[i], witness.noise[t], stratum, other, own, weakest)
-    _steps(weakest, rule, other, step)
+        predict(i, x_slope, witness.coefficients, slope)
+        _hear(rule, heard, witness.sigma[i], witness.noise[t], stratum, slope, other, own, weakest)
+    _steps(weakest, calm, rule, other, step)
     _look(day, rule.normal_z, own, step, held.last_observed[i], passed, work.normal)
     _recall(passed, held.n_anomalies[i], held.evidence[i], rule, before)
     _date(held.normal_run[i], held.last_observed[i], told.normal_before[place])

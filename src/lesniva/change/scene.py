@@ -20,7 +20,6 @@ from lesniva.change.regression import (
     Float,
     day_numbers,
     design,
-    design_slope,
     inner,
     predict,
 )
@@ -36,15 +35,8 @@ Z_BIN = 0.05
 SIGMA_BIN = 0.0005
 """Width of a bin of the noise, in index units, from 0 to 0.4."""
 
-SLOPE_STEP = 1e-10
-"""Step in which slopes of curves are summed, in index units a day."""
-
 AMPLITUDE_BIN = 0.001
 """Width of a bin of the seasonal amplitude, in index units, from 0 to 1."""
-
-PHENOLOGY_DAYS = 5.0
-"""How far apart stands of one stratum turn green and yellow (standard deviation), which a common
-offset does not take away: as much noise as their curve goes in that time."""
 
 AMPLITUDE_EDGES = (0.05, 0.1, 0.15, 0.2, 0.3)
 """Edges of the default amplitude strata, in index units."""
@@ -155,9 +147,8 @@ def scene_residuals(
     -------
     Dataset
         int64 counts that may be added over blocks (`merge_statistics`): ``residuals`` (time,
-        stratum, residual_bin) and ``z`` (time, stratum, z_bin) of the observed pixels; of all
-        pixels with a model ``sigma`` (stratum, sigma_bin) and ``slope`` (time, stratum), the sum of
-        the slopes of their curves on that day in steps of `SLOPE_STEP`.
+        stratum, residual_bin), ``z`` (time, stratum, z_bin), ``sigma`` (stratum, sigma_bin) of all
+        pixels with a model.
     """
     stack = checked_stack(index, time)
     plane = stack.shape[1:]
@@ -171,25 +162,11 @@ def scene_residuals(
     sigma_unit = SIGMA_STEP if sigma.dtype == np.uint16 else 1.0
     left_out = np.zeros(plane, dtype=bool) if exclude is None else exclude.values
     order = (coefficients.shape[0] - 1 - int(model.attrs["trend"])) // 2
-    days, trend = day_numbers(time), bool(model.attrs["trend"])
-    X = design(days, order, trend=trend)
+    X = design(day_numbers(time), order, trend=bool(model.attrs["trend"]))
     of_residual = np.zeros((len(stack), n_strata, _N_BINS), dtype=np.int64)
     of_z = np.zeros_like(of_residual)
     of_sigma = np.zeros((n_strata, _N_BINS), dtype=np.int64)
-    steps = np.zeros((n_strata, len(coefficients)), dtype=np.int64)
-    _count_model(
-        sigma,
-        sigma_unit,
-        coefficients,
-        unit * _SCALE,
-        status,
-        left_out,
-        strata.values,
-        of_sigma,
-        steps,
-    )
-    # in whole numbers, so that sums over blocks do not depend on how the area is cut
-    slopes = np.rint(design_slope(days, order, trend=trend) / (SLOPE_STEP * _SCALE))
+    _count_sigma(sigma, sigma_unit, status, left_out, strata.values, of_sigma)
     _count_residuals(
         stack,
         X,
@@ -209,7 +186,6 @@ def scene_residuals(
             "residuals": (("time", "stratum", "residual_bin"), of_residual),
             "z": (("time", "stratum", "z_bin"), of_z),
             "sigma": (("stratum", "sigma_bin"), of_sigma),
-            "slope": (("time", "stratum"), slopes.astype(np.int64) @ steps.T),
         },
         coords={"time": np.asarray(time, dtype="datetime64[ns]")},
         attrs={"decrease": int(decrease)},
@@ -277,8 +253,7 @@ def correction(
     Dataset
         ``offset`` (time, stratum) float64 in index units, to be taken off the residuals;
         ``noise`` (time, stratum) float64 ≥ 1, by which σ is to be multiplied: how much wider than
-        the model's noise the stratum scatters in this scene (haze in patches, half-open buds), and
-        how far its curve goes in `PHENOLOGY_DAYS`;
+        the model's noise the stratum scatters in this scene (haze in patches, half-open buds);
         ``departure`` the same before shrinking and cap, NaN where not known; ``regional_anomaly``
         (time, stratum) bool, |departure| > 2.5 usual spreads; ``rejected`` (time) bool and
         ``reason`` (time) str, empty where not; ``valid_share``, ``median_z``, ``anomalous_share``
@@ -319,13 +294,8 @@ def correction(
     # Half of a normal distribution's lower side lies within 0.674 σ of its median. Changes that
     # cover less than a quarter of a stratum hardly widen it; greening does not at all.
     middle, lower = (_histogram_quantile(z_up_to, share, -20.0, Z_BIN) for share in (0.5, 0.25))
-    n_pixels = np.maximum(sigma_up_to[..., -1], 1)
-    mean_slope = variables["slope"].values * SLOPE_STEP / n_pixels
-    with_phenology = np.hypot(
-        np.fmax((middle - lower) / 0.6745, 1.0),
-        PHENOLOGY_DAYS * mean_slope / np.where(noise > 0, noise, 1.0),
-    )
-    noise_factor = np.where(seen >= min_pixels, with_phenology, 1.0)
+    wider = np.fmax((middle - lower) / 0.6745, 1.0)
+    noise_factor = np.where(seen >= min_pixels, wider, 1.0)
     both = ("time", "stratum")
     return xr.Dataset(
         {
@@ -461,49 +431,20 @@ def _range_of_curve(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _count_model(
+def _count_sigma(
     sigma: npt.NDArray[np.generic],
     sigma_unit: float,
-    coefficients: npt.NDArray[np.generic],
-    steps_in_one: float,
     status: npt.NDArray[np.uint8],
     left_out: npt.NDArray[np.bool_],
     strata: npt.NDArray[np.uint8],
     of_sigma: npt.NDArray[np.int64],
-    steps: npt.NDArray[np.int64],
 ) -> None:
-    """Count the noise, and sum the coefficients in whole steps."""
-    last, width = of_sigma.shape[1] - 1, sigma.shape[1]
-    stratum = np.empty(width, dtype=np.int16)
-    present = np.zeros(len(of_sigma), dtype=np.bool_)
+    last = of_sigma.shape[1] - 1
     for row in range(sigma.shape[0]):
-        for column in range(width):
-            left = (status[row, column] >= _FIRST_WITHOUT_MODEL) | left_out[row, column]
-            stratum[column] = np.int16(-1) if left else np.int16(strata[row, column])
-        present[:] = False
-        for column in range(width):
-            if stratum[column] >= 0:
+        for column in range(sigma.shape[1]):
+            if status[row, column] < _FIRST_WITHOUT_MODEL and not left_out[row, column]:
                 place = int(sigma[row, column] * sigma_unit / SIGMA_BIN)
-                of_sigma[stratum[column], min(place, last)] += 1
-                present[stratum[column]] = True
-        for s in np.flatnonzero(present):
-            for k in range(steps.shape[1]):
-                steps[s, k] += _sum_of(coefficients[k, row], steps_in_one, stratum, int(s))
-
-
-@inner
-def _sum_of(
-    coefficients: npt.NDArray[np.generic],
-    steps_in_one: float,
-    stratum: npt.NDArray[np.int16],
-    wanted: int,
-) -> int:
-    """Sum the coefficients of a stratum in a row, in whole steps."""
-    total = 0
-    for column in range(stratum.size):
-        whole = int(np.rint(coefficients[column] * steps_in_one))
-        total += whole if stratum[column] == np.int16(wanted) else 0
-    return total
+                of_sigma[strata[row, column], min(place, last)] += 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

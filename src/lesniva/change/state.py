@@ -11,7 +11,7 @@ of a witness 16 more; those of the classical detectors (`detectors`) are larger.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -32,7 +32,7 @@ from lesniva.change.cusum import (
 )
 from lesniva.change.detectors import DETECTORS, ClassicalOptions
 from lesniva.change.history import checked_stack, plane_coords
-from lesniva.change.regression import day_numbers, design
+from lesniva.change.regression import day_numbers, design, design_slope
 from lesniva.conventions import INDEX_SCALE, Status, flags, from_day_number
 from lesniva.errors import InputError
 
@@ -271,10 +271,15 @@ def _remember(
     state.attrs["h"] = options.h
 
 
-def _regressors(model: xr.Dataset, day: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Design of a model or state on these days."""
+def _regressors(
+    model: xr.Dataset,
+    day: npt.NDArray[np.int64],
+    *,
+    of: Callable[..., npt.NDArray[np.float64]] = design,
+) -> npt.NDArray[np.float64]:
+    """Design of a model or state on these days, or its slope."""
     trend = bool(model.attrs["trend"])
-    return design(day, (model.sizes["coef"] - 1 - trend) // 2, trend=trend)
+    return of(day, (model.sizes["coef"] - 1 - trend) // 2, trend=trend)
 
 
 def check_state(
@@ -403,7 +408,8 @@ def update(
         of_index = cusum.Seen(stack, offset, noise, fields["coefficients"], fields["sigma"])
         of_witness = _witness_seen(fields, witness, time, witness_corrections)
         held = cusum.Held(*(fields[name] for name in cusum.Held._fields))
-        how = day, X, stratum, of_index, of_witness, rule, held
+        slopes = _regressors(state, day, of=design_slope)
+        how = day, X, slopes, stratum, of_index, of_witness, rule, held
         if "snow_sigma" not in fields:
             cusum.observe(used, *how)
         else:

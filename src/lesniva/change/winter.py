@@ -5,7 +5,8 @@ compared with the pixel's own median brightness B = (green + red) / 2 over the s
 history, less the median departure of all such pixels in the scene (snow on the branches). What is
 far brighter is evidence, as in `cusum`; two dates of it make WINTER_EARLY. The first two green
 observations put it to the test: it becomes a confirmed event with the date of the winter, or it is
-closed. Leafless canopies are bright over snow whatever happens, and have no such model.
+closed. Open leafless canopies are bright over snow whatever happens, and have no such model. A
+canopy that was dark over snow stood on that day, which dates what the spring shows.
 """
 
 from math import log
@@ -22,8 +23,12 @@ from lesniva.conventions import DN_PER_REFLECTANCE, NODATA_INT16, Status
 MIN_SNOW_SCENES = 4
 """Fewer clear snow scenes in the history say little of a canopy over snow."""
 
-MAX_CANOPY = 0.25
-"""Reflectance of a canopy over snow above which it is no closed conifer canopy."""
+MAX_CANOPY = 0.35
+"""Reflectance of a canopy over snow above which a felling would hardly be brighter: closed conifers
+have .05 to .15, closed leafless canopies about .3, open ones more."""
+
+LEAST_CUT = 0.5
+"""Least reflectance of a felling under snow, beyond that of snow on branches."""
 
 SIGMA_FLOOR = 0.02
 """Least noise of the brightness, reflectance."""
@@ -191,8 +196,10 @@ def see_snow(
         for j in range(values.shape[1]):
             if values[i, j] == _NODATA or snow_sigma[i, j] == 0 or status[i, j] > _LOW:
                 continue
-            z = (values[i, j] - snow_level[i, j] - offset * _SCALE) / snow_sigma[i, j]
-            step = _STEP if z > ANOMALOUS_Z else (-_STEP if z < NORMAL_Z else 0)
+            bare = values[i, j] - offset * _SCALE
+            z = (bare - snow_level[i, j]) / snow_sigma[i, j]
+            felled = z > ANOMALOUS_Z and bare > LEAST_CUT * _SCALE
+            step = _STEP if felled else (-_STEP if z < NORMAL_Z else 0)
             held = int(snow_evidence[i, j])
             total = min(max(held + step, 0), 32767)
             if held == 0 and total > 0:
@@ -228,7 +235,12 @@ def settle(
     """Put to the test of a green scene what the snow has shown, after `cusum.observe`."""
     for i in range(status.shape[0]):
         for j in range(status.shape[1]):
-            if snow_evidence[i, j] == 0 or values[i, j] == _NODATA:
+            if values[i, j] == _NODATA:
+                continue
+            if last_normal[i, j] < snow_normal[i, j] < first_anomaly[i, j]:
+                # dark over snow: the canopy stood then
+                last_normal[i, j] = snow_normal[i, j]
+            if snow_evidence[i, j] == 0:
                 continue
             snow_tests[i, j] += 1
             settled = snow_tests[i, j] >= TESTS

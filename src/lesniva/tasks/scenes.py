@@ -15,7 +15,6 @@ COUNTS = {
     "residuals": ("time", "stratum", "residual_bin"),
     "z": ("time", "stratum", "z_bin"),
     "sigma": ("time", "stratum", "sigma_bin"),
-    "slope": ("time", "stratum"),
 }
 """Statistics of scenes (`change.scene_residuals`, one scene at a time) and their dims."""
 
