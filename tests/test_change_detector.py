@@ -455,20 +455,56 @@ def test_the_magnitude_is_that_of_the_anomalous_dates_whatever_followed():
     assert events(finished)["magnitude"].item() == pytest.approx(-6 * NOISE, abs=0.005)
 
 
-def test_a_scene_of_great_noise_makes_no_observation_normal():
-    time = days(12)
-    wide = xr.Dataset(
+STRATA = xr.DataArray(np.zeros((1, 1), dtype=np.uint8), dims=("y", "x"))
+
+
+def scenes_of_noise(noise, n):
+    """Corrections of n scenes that scatter so much."""
+    return xr.Dataset(
         {
-            "offset": (("time", "stratum"), np.zeros((8, 1))),
-            "noise": (("time", "stratum"), np.full((8, 1), 4.0)),
-            "rejected": ("time", np.zeros(8, dtype=bool)),
+            "offset": (("time", "stratum"), np.zeros((n, 1))),
+            "noise": (("time", "stratum"), np.full((n, 1), noise)),
+            "rejected": ("time", np.zeros(n, dtype=bool)),
         }
     )
+
+
+def test_a_scene_of_great_noise_makes_no_observation_normal():
+    time = days(12)
     cut = run([-6] * 4, time[:4])
-    strata = xr.DataArray(np.zeros((1, 1), dtype=np.uint8), dims=("y", "x"))
     for z, status in ((-5.0, Status.CONFIRMED), (0.0, Status.FINISHED)):
-        later = update(cut, of_z([z] * 8), time[4:], corrections=wide, strata=strata)
+        wide = scenes_of_noise(4.0, 8)
+        later = update(cut, of_z([z] * 8), time[4:], corrections=wide, strata=STRATA)
         assert at(later, "status") == status
+
+
+def test_a_normal_view_in_a_scene_of_twice_the_noise_counts_a_quarter():
+    time = days(3)
+    cut = run([-6] * 2, time[:2])
+    wide = scenes_of_noise(2.0, 1)
+    later = update(cut, of_z([-2.0]), time[2:], corrections=wide, strata=STRATA)
+    lost = at(cut, "evidence") - at(later, "evidence")
+    assert lost == pytest.approx(-EVIDENCE_STEPS * evidence(-1.0)[0] / 4, abs=1)
+
+
+def seasonal_model(amplitude):
+    """Model of a wave that peaks on 1 January and is steepest in April."""
+    tau = 2 * np.pi * (HISTORY - np.datetime64("2021-01-01")).astype(int) / 365.25
+    wave = LEVEL + amplitude * np.cos(tau)
+    return fit(stack(wave[:, None, None]), HISTORY, sigma_floor=NOISE)
+
+
+def test_where_the_curve_is_steep_a_departure_tells_as_much_less_as_a_week_makes_of_it():
+    amplitude, z = 0.3, -6.0
+    for date, steepness in (("2024-01-01", 0.0), ("2024-04-01", 1.0)):
+        time = np.array([date], dtype="datetime64[D]")
+        turn = 2 * np.pi * (time[0] - np.datetime64("2021-01-01")).astype(int) / 365.25
+        expected = LEVEL + amplitude * np.cos(turn)
+        state = update(start(seasonal_model(amplitude)), stack([[[expected + NOISE * z]]]), time)
+        week = 7 * amplitude * 2 * np.pi / 365.25 * abs(np.sin(turn)) / NOISE
+        assert week == pytest.approx(1.8 * steepness, abs=0.03)
+        told = EVIDENCE_STEPS * evidence(z / np.hypot(1.0, week))[0]
+        assert at(state, "evidence") == pytest.approx(told, abs=25)
 
 
 @pytest.mark.parametrize(

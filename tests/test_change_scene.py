@@ -203,18 +203,6 @@ def test_the_offset_is_capped_at_three_noises(forest):
     np.testing.assert_allclose(found["departure"][:, 0], 0.3, atol=0.01)
 
 
-def test_the_noise_is_wider_in_spring_and_autumn(forest):
-    model, strata = forest
-    counts = counts_of(model, scenes_of(model, np.zeros((8, 40, 30))), strata)
-    noise = {
-        day: correction(counts.assign_coords(time=np.datetime64(day, "ns") + np.arange(8)))["noise"]
-        for day in ("2024-05-18", "2024-05-19", "2024-09-06", "2024-09-07")
-    }
-    for day in ("2024-05-18", "2024-09-07"):
-        np.testing.assert_allclose(noise[day], 1.2 * noise["2024-05-19"])
-    np.testing.assert_array_equal(noise["2024-09-06"], noise["2024-05-19"])
-
-
 def test_a_stratum_with_few_pixels_is_left_alone(forest):
     model, strata = forest
     index = scenes_of(model, of_halves(np.full(8, -0.03), np.full(8, -0.03)))

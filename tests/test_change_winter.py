@@ -79,6 +79,19 @@ def test_two_green_scenes_confirm_what_the_snow_has_shown_and_keep_its_date():
     assert from_day_number(found["confirmed"].values)[0, 0] == SPRING[1]
 
 
+def test_a_felling_among_closed_leafless_canopies_is_told_from_snow_on_their_branches():
+    assert status(seen(begun(0.3), [0.3, 0.7, 0.7])) == Status.WINTER_EARLY
+    assert status(seen(begun(0.3), [0.3, 0.48, 0.48])) == Status.NONE
+
+
+def test_a_canopy_dark_over_snow_stood_that_day():
+    felled = seen(begun(), [DARK, DARK], [-6, -6, -6])
+    assert status(felled) == Status.CONFIRMED
+    found = events(felled)
+    assert from_day_number(found["first_anomaly"].values)[0, 0] == SPRING[0]
+    assert from_day_number(found["last_normal"].values)[0, 0] == WINTER[1]
+
+
 def test_two_normal_green_scenes_close_what_the_snow_has_shown():
     assert status(seen(begun(), [WHITE, WHITE], [0])) == Status.WINTER_EARLY
     closed = seen(begun(), [WHITE, WHITE], [0, 0])
