@@ -42,6 +42,7 @@ def state(changed: Any, *, day: Any = DAY, status: Any = Status.CONFIRMED) -> xr
         "magnitude": (zero - 0.4).astype(np.float32),
         "n_anomalies": (zero + 4).astype(np.uint8),
         "channel": zero.astype(np.uint8),
+        "faded": zero.astype(np.uint16),
     }
     return xr.Dataset({name: (("y", "x"), array) for name, array in values.items()})
 
@@ -106,6 +107,54 @@ def test_groups_are_those_of_a_flood_fill(days):
 )
 def test_neighbours_more_than_45_days_apart_are_two_events(gap, groups):
     assert len(alerts_of(state([[1, 1]], day=[[DAY, DAY + gap]]))) == groups
+
+
+@pytest.mark.parametrize(("seen_normal", "groups"), [(-10, 1), (-1, 1), (0, 2), (110, 2)])
+def test_a_neighbour_that_clouds_hid_meanwhile_is_part_of_the_event(seen_normal, groups):
+    monitored = state([[1, 1]], day=[[DAY, DAY + 120]])
+    monitored["last_normal"].values[0, 1] = DAY + seen_normal
+    assert len(alerts_of(monitored)) == groups
+
+
+def test_what_was_never_seen_normal_is_joined_by_its_first_anomaly_alone():
+    monitored = state([[1, 1]], day=[[DAY, DAY + 120]])
+    monitored["last_normal"].values[0, 1] = 0
+    assert len(alerts_of(monitored)) == 2
+
+
+def faded(monitored: xr.Dataset, where: Any) -> xr.Dataset:
+    """What the monitor says long after: pixels seen changed once are shown no more."""
+    later, gone = monitored.copy(deep=True), np.asarray(where, dtype=bool)
+    later["faded"].values[gone] = monitored["first_anomaly"].values[gone]
+    for name in ("status", "first_anomaly", "n_anomalies"):
+        later[name].values[gone] = 0
+    later["probability"].values[gone] = 0.5
+    later["magnitude"].values[gone] = np.nan
+    return later
+
+
+def test_clouds_over_a_part_make_no_confirmed_alert_smaller():
+    whole, hidden = np.ones((4, 6)), drawn("...### ...### .#.### .#.###")
+    seen = state(whole, status=np.where(hidden, Status.LOW, Status.CONFIRMED))
+    before = alerts_of(seen, min_area_ha=0.2)
+    later = alerts.identify(alerts_of(faded(seen, hidden), min_area_ha=0.2), before)
+    assert later.events.empty
+    (alert,) = later.alerts.itertuples()
+    assert alert.alert_id == before["alert_id"].item()
+    assert alert.area_ha == pytest.approx(before["area_ha"].item())
+    # what has faded says nothing of the others
+    assert (alert.status, alert.n_obs) == ("confirmed", 4)
+    assert alert.probability == pytest.approx(0.9)
+    assert alert.magnitude == pytest.approx(-0.4)
+
+
+@pytest.mark.parametrize("sure", ["...... ......", "#..... ......"])
+def test_what_was_seen_once_is_closed_where_nothing_confirms_it(sure):
+    seen = state(np.ones((2, 6)), status=np.where(drawn(sure), Status.CONFIRMED, Status.LOW))
+    before = alerts_of(seen, min_area_ha=0.2)
+    later = alerts.identify(alerts_of(faded(seen, ~drawn(sure)), min_area_ha=0.2), before)
+    assert later.alerts.empty
+    assert later.events["event"].tolist() == ["closed"]
 
 
 def test_a_slow_front_is_one_event():
@@ -443,6 +492,23 @@ def test_a_later_event_on_the_same_ground_is_another_alert():
         later = alerts_of(state(np.ones((2, 2)), day=DAY + gap))
         found = alerts.identify(later, first.alerts)
         assert set(told(found).values()) == events
+
+
+def test_an_alert_seen_again_after_a_dark_winter_is_the_same():
+    seen = state(
+        np.ones((2, 6)), status=np.repeat([[Status.CONFIRMED, Status.LOW]], [2, 4], axis=1)
+    )
+    before = alerts_of(seen)
+    # the single date of most pixels is too old in spring: there the evidence begins anew
+    spring = state(np.ones((2, 6)), day=np.repeat([[DAY, DAY + 240]], [2, 4], axis=1))
+    spring["last_normal"].values[:] = DAY - 10
+    later = alerts.identify(alerts_of(spring), before)
+    assert later.alerts["alert_id"].tolist() == before["alert_id"].tolist()
+    assert set(later.events["event"]) <= {"promoted"}
+    # one that was normal in between is another
+    other = state(np.ones((2, 6)), day=DAY + 240)
+    events = alerts.identify(alerts_of(other), before).events["event"]
+    assert set(events) == {"closed", "new"}
 
 
 def test_an_alert_whose_best_former_self_is_taken_goes_on_as_the_next_best():

@@ -36,6 +36,7 @@ def table(**columns_by_id):
             "lat": 52.0,
         }
     )
+    frame["date_min"] = frame["date_max"] - pd.Timedelta(days=5)
     frame["reasons"] = [["burnt"]] * len(names)
     frame["reasons_ru"] = [["гарь"]] * len(names)
     shapes = [square(each["col"]) for each in given]

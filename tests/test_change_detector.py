@@ -182,6 +182,8 @@ def test_a_forgotten_anomaly_is_not_shown_though_nothing_was_observed_since():
     later = events(state, as_of=time[0] + 61)
     assert later["status"].item() == Status.NONE
     assert later["first_anomaly"].item() == 0
+    assert from_day_number(later["faded"].values).item() == time[0]
+    assert events(state)["faded"].item() == 0
     assert later["probability"].item() == 0.5
     assert np.isnan(later["magnitude"].item())
     assert events(state, as_of=time[0] + 60)["status"].item() == Status.LOW

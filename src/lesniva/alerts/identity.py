@@ -22,7 +22,8 @@ SAME_OVERLAP = 0.3
 """Share of the smaller polygon that an alert has in common with its former self."""
 
 SAME_GAP_DAYS = 120
-"""Most days between the first anomalies of an alert and of its former self."""
+"""Most days between the first anomalies of an alert and of its former self, unless it was not seen
+normal in between."""
 
 GROWN = 1.1
 """An alert has grown when its area has, by this factor."""
@@ -52,9 +53,11 @@ def identify(found: gpd.GeoDataFrame, previous: gpd.GeoDataFrame | None) -> Iden
     -------
     Identified
         An alert is its former self when they share at least `SAME_OVERLAP` of the smaller one and
-        their first anomalies are at most `SAME_GAP_DAYS` apart. When several former alerts became
-        one it keeps the id of the largest share and the others are ``merged`` into it; when one
-        became several, the largest share keeps the id and the others are ``split`` from it.
+        their first anomalies are at most `SAME_GAP_DAYS` apart, or the later one was last seen
+        normal before the first anomaly of the other (as in `polygons.connect`). When several former
+        alerts became one it keeps the id of the largest share and the others are ``merged`` into
+        it; when one became several, the largest share keeps the id and the others are ``split``
+        from it.
     """
     before = no_alerts() if previous is None else previous
     pairs = same(found, before)
@@ -88,11 +91,15 @@ def same(found: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> pd.DataFrame:
     new, old = shapely.STRtree(old_shapes).query(new_shapes, predicate="intersects")
     common = shapely.area(shapely.intersection(new_shapes[new], old_shapes[old]))
     smaller = np.minimum(shapely.area(new_shapes[new]), shapely.area(old_shapes[old]))
-    gap = np.abs(
-        found["date_max"].to_numpy("datetime64[D]")[new]
-        - before["date_max"].to_numpy("datetime64[D]")[old]
+    now, then = (
+        table[["date_min", "date_max"]].to_numpy("datetime64[D]")[rows]
+        for table, rows in ((found, new), (before, old))
     )
-    same = (common >= SAME_OVERLAP * smaller) & (gap <= np.timedelta64(SAME_GAP_DAYS, "D"))
+    gap = np.abs(now[:, 1] - then[:, 1])
+    seen_last = np.where(now[:, 1] > then[:, 1], now[:, 0], then[:, 0])
+    near = gap <= np.timedelta64(SAME_GAP_DAYS, "D")
+    near |= seen_last < np.minimum(now[:, 1], then[:, 1])
+    same = (common >= SAME_OVERLAP * smaller) & near
     pairs = pd.DataFrame({"new": new, "old": old, "common": common}).loc[same]
     return pd.DataFrame(pairs.sort_values(["common", "new", "old"], ascending=[False, True, True]))
 

@@ -30,10 +30,11 @@ SURE = (Status.CONFIRMED, Status.REARMED, Status.FINISHED)
 """States of a confirmed change; one that has lasted a year is watched again, but is on record."""
 
 MAX_GAP_DAYS = 45
-"""Neighbours whose first anomalies lie further apart are two events."""
+"""Neighbours whose first anomalies lie further apart are two events, unless the later one was not
+seen in between."""
 
 DATES = ("first_anomaly", "last_normal", "likely_day", "confirmed")
-FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies", "channel")
+FINDINGS = ("status", *DATES, "probability", "magnitude", "n_anomalies", "channel", "faded")
 """What an alert is made of, a pixel each."""
 
 
@@ -50,7 +51,8 @@ def changed_pixels(
     ----------
     found
         `FINDINGS` → (y, x) array of one block without halo: ``status``, the dates `DATES` (day
-        numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``, ``channel``.
+        numbers), ``probability`` (0–1), ``magnitude`` (index units), ``n_anomalies``, ``channel``;
+        ``faded``, the first anomaly of a pixel whose single date of evidence was long ago, else 0.
     first_row, first_col
         Place of the block's first pixel in its grid.
     states
@@ -59,10 +61,17 @@ def changed_pixels(
     Returns
     -------
     pandas.DataFrame
-        One row a pixel in one of the states: ``row, col`` in the grid and the findings.
+        One row a pixel in one of the states: ``row, col`` in the grid and the findings. With LOW
+        among the states those that are ``faded`` (bool) as well, as what they were.
     """
-    rows, cols = np.nonzero(np.isin(found["status"], [int(status) for status in states]))
+    shown = np.isin(found["status"], [int(status) for status in states])
+    faded = (found["faded"] > 0) & ~shown & (Status.LOW in states)
+    rows, cols = np.nonzero(shown | faded)
     table = {name: found[name][rows, cols] for name in FINDINGS}
+    was_low = faded[rows, cols]
+    first = np.where(was_low, table["faded"], table["first_anomaly"])
+    status = np.where(was_low, np.uint8(Status.LOW), table["status"])
+    table |= {"status": status, "first_anomaly": first, "faded": was_low}
     return pd.DataFrame({"row": rows + first_row, "col": cols + first_col, **table})
 
 
@@ -78,12 +87,14 @@ def connect(pixels: pd.DataFrame) -> npt.NDArray[np.int64]:
     -------
     int64 array
         Group of each row: pixels that touch (8 neighbours) and whose first anomalies are at most
-        `MAX_GAP_DAYS` apart, directly or through others. The order of the rows does not matter
-        for who is grouped with whom.
+        `MAX_GAP_DAYS` apart, or the later of which was last seen normal before the first anomaly
+        of the other (clouds hid it meanwhile), directly or through others. The order of the rows
+        does not matter for who is grouped with whom.
     """
     row = pixels["row"].to_numpy(np.int64)
     col = pixels["col"].to_numpy(np.int64)
     day = pixels["first_anomaly"].to_numpy(np.int64)
+    normal = pixels["last_normal"].to_numpy(np.int64)
     width = int(col.max(initial=0)) + 3
     address = row * width + col + 1
     order = np.argsort(address)
@@ -93,9 +104,10 @@ def connect(pixels: pd.DataFrame) -> npt.NDArray[np.int64]:
         place = np.searchsorted(ordered, address + step)
         place[place == len(ordered)] = 0
         neighbour = order[place] if len(order) else place
-        linked = (address[neighbour] == address + step) & (
-            np.abs(day - day[neighbour]) <= MAX_GAP_DAYS
-        )
+        seen_last = np.where(day > day[neighbour], normal, normal[neighbour])
+        hidden = (seen_last > 0) & (seen_last < np.minimum(day, day[neighbour]))
+        near = hidden | (np.abs(day - day[neighbour]) <= MAX_GAP_DAYS)
+        linked = near & (address[neighbour] == address + step)
         left.append(np.flatnonzero(linked))
         right.append(neighbour[linked])
     a, b = np.concatenate(left), np.concatenate(right)
@@ -135,7 +147,7 @@ def alerts(
     """
     pixel_ha = abs(geobox.resolution.x * geobox.resolution.y) / 10_000
     min_pixels = min_area_ha / pixel_ha
-    group = connect(pixels)
+    pixels, group = _without_lone_faded(pixels, min_pixels)
     # a projected pixel is within a few parts in a thousand of its true area
     large = np.bincount(group)[group] >= 0.99 * min_pixels
     if not large.any():
@@ -154,6 +166,21 @@ def alerts(
     return table[table["area_ha"] >= 0.98 * min_area_ha].reset_index(drop=True)
 
 
+def _without_lone_faded(
+    pixels: pd.DataFrame, min_pixels: float
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """Keep faded pixels where they are part of a confirmed alert; give the groups too.
+
+    A pixel that was seen felled once, beside others that are confirmed, is felled: that clouds have
+    hidden it since makes no alert smaller.
+    """
+    group = connect(pixels)
+    sure = pixels["status"].isin([int(status) for status in SURE])
+    backed = np.bincount(group, weights=sure)[group] >= 0.99 * min_pixels
+    kept = pixels[~pixels["faded"].to_numpy(dtype=bool) | backed]
+    return kept, connect(kept)
+
+
 def _described(
     pixels: pd.DataFrame, group: npt.NDArray[np.int64], grid_id: str, min_pixels: float
 ) -> pd.DataFrame:
@@ -163,6 +190,9 @@ def _described(
         .sort_values(["group", "first_anomaly", "row", "col"])
         .drop_duplicates("group")
     )
+    # what has faded has its place, and nothing to say; no group is of such alone
+    tell = ~pixels["faded"].to_numpy(dtype=bool)
+    pixels, group = pixels[tell], group[tell]
     sure = pixels["status"].isin([int(status) for status in SURE])
     is_confirmed = (sure.groupby(group).sum() >= 0.99 * min_pixels).to_numpy()
     confirmed_on = pixels["confirmed"].where(sure).groupby(group).median().where(is_confirmed, 0)

@@ -559,21 +559,27 @@ def events(
         last normal observation to the first anomaly, in which the change lies;
         ``probability`` float32 0 … 1, NaN without model; ``magnitude`` float32, the median of the
         event's newest anomalous residuals in index units, NaN without event; ``n_anomalies`` and
-        ``span_days`` uint8. Of a classical detector the magnitude is the residual or mean residual
-        that its process stands for, the probability is NaN, and there is no ``span_days``. A
-        REARMED pixel has a confirmed event, a lasting one that is over; the event of a FINISHED one
-        was temporary.
+        ``span_days`` uint8; ``faded`` uint16, the first anomaly of a pixel of low confidence that
+        is no longer shown, 0 elsewhere. Of a classical detector the magnitude is the residual or
+        mean residual that its process stands for, the probability is NaN, and there is no
+        ``span_days``. A REARMED pixel has a confirmed event, a lasting one that is over; the event
+        of a FINISHED one was temporary.
     """
     inside = state.isel(halo) if halo else state
+    faded = np.zeros(inside["status"].shape, dtype=np.uint16)
     if inside.attrs["detector"] == "cusum_ll":
         day = inside.attrs["last_day"] if as_of is None else int(day_numbers([as_of])[0])
-        inside = _without_forgotten(inside, day)
+        forgotten = _is_forgotten(inside, day)
+        low = forgotten & (inside["status"].values == Status.LOW)
+        faded[low] = inside["first_anomaly"].values[low]
+        inside = _without(inside, forgotten)
         inside = _with_snow(inside)
     of_evidence = inside.attrs["detector"] == "cusum_ll"
     probability, magnitude = (_evidence_event if of_evidence else _classical_event)(inside)
     names = ["status", "first_anomaly", "last_normal", "confirmed", "last_observed", "n_anomalies"]
     return inside[names + (["span_days"] if of_evidence else [])].assign(
         likely_day=(_PLANE, _likely_day(inside)),
+        faded=(_PLANE, faded),
         probability=(_PLANE, probability.astype(np.float32), {"units": "1"}),
         magnitude=(_PLANE, magnitude.astype(np.float32), {"units": "1"}),
     )
@@ -590,12 +596,17 @@ def _likely_day(state: xr.Dataset) -> npt.NDArray[np.uint16]:
     return np.where(bounded, first - (first - normal) // 2, first).astype(np.uint16)
 
 
-def _without_forgotten(state: xr.Dataset, day: int) -> xr.Dataset:
-    """Take off what a single date has flagged too long ago."""
+def _is_forgotten(state: xr.Dataset, day: int) -> npt.NDArray[np.bool_]:
+    """(y, x) True where all that speaks for a change is a single date too long ago."""
     flagged = np.isin(state["status"].values, (Status.FLAGGED, Status.LOW))
     alone = state["n_anomalies"].values < 2
     passed = day - state["last_observed"].values.astype(np.int64)
-    kept = xr.DataArray(~(flagged & alone & (passed > state.attrs["forget_days"])), dims=_PLANE)
+    return np.asarray(flagged & alone & (passed > state.attrs["forget_days"]))
+
+
+def _without(state: xr.Dataset, forgotten: npt.NDArray[np.bool_]) -> xr.Dataset:
+    """Take off what is forgotten."""
+    kept = xr.DataArray(~forgotten, dims=_PLANE)
     shown = state.copy()
     for name in ("status", "first_anomaly", "evidence", "n_anomalies", "span_days"):
         shown[name] = state[name].where(kept, 0).astype(state[name].dtype)
