@@ -9,6 +9,7 @@ import shapely
 
 import small
 from lesniva import change, config, ledger, pipeline, publish
+from lesniva.conventions import Scl, Status
 from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.running import STATE
@@ -29,6 +30,9 @@ HEALTH = "health = true\n[report]\nclose_ups = 1"
 DRY = (slice(37, 49), slice(39, 51))
 """Rows and columns of the archive's 20 m pixels that lose water from `DRY_FROM` on …"""
 
+SPARSE = (slice(16, 30), slice(26, 40))
+"""Those that clouds hide in nearly all of the history."""
+
 DRY_FROM = "20220510"
 """… as swir16 tells, which NBR does not look at."""
 
@@ -43,6 +47,14 @@ def catalog(tmp_path_factory):
                 values = file.read(1)
                 values[DRY] = np.round(1.6 * values[DRY])
                 file.write(values, 1)
+    history = sorted(
+        path for path in catalog.parent.glob("scenes/*/scl.tif") if "_2022" not in str(path)
+    )
+    for path in history[3:]:
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            classes = file.read(1)
+            classes[SPARSE] = Scl.CLOUD_HIGH
+            file.write(classes, 1)
     return catalog
 
 
@@ -75,6 +87,22 @@ def test_each_index_of_health_has_a_state_of_forty_bytes_beside_that_of_removal(
         of_pixel = sum(each.dtype.itemsize * each.size for each in state.data_vars.values())
         if channel is not None:
             assert of_pixel / state["status"].size <= 40
+
+
+def test_what_is_hardly_seen_borrows_a_model_of_each_index_that_watches_its_kind(whole):
+    found = states(whole)
+    seen = 0
+    for key in {key for key, _ in found}:
+        few = found[key, None]["n_history"].values <= change.MOST_OWN
+        few &= found[key, None]["status"].values < Status.NOT_FOREST
+        watched = {name: found[key, name]["status"].values[few] < Status.NOT_FOREST
+                   for name in change.HEALTH}  # fmt: skip
+        assert watched["ndre"].all()
+        assert (watched["crswir"] ^ watched["ndmi"]).all()
+        for name, those in watched.items():
+            assert (found[key, name]["n_history"].values[few][those] <= change.MOST_OWN).all()
+        seen += few.sum()
+    assert seen >= 30
 
 
 def test_what_only_the_water_shows_is_an_alert_of_the_health_channel(catalog, whole):

@@ -38,8 +38,9 @@ SEASONS = "seasons.parquet"
 CORRECTIONS = "corrections.parquet"
 """Corrections of all scenes so far, inside the job's own memory."""
 
-LENDERS = "lenders-{}.parquet"
-"""What the blocks of a grid lend each other, inside the job's own memory."""
+LENDERS = "lenders-{}{}.parquet"
+"""What the blocks of a grid lend each other, and of which index of health, inside the job's own
+memory."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,12 @@ def _advance(run: ForestRun, days: Sequence[cube.SolarDay]) -> int:
     else:
         back = replaying.states_before(run.book, run.place, days, late, seen, calendar)
     if not seen:
-        for stale in (CORRECTIONS, *(LENDERS.format(grid.id) for grid in run.place.grids)):
+        lent = (
+            LENDERS.format(grid.id, channel and f"-{channel}")
+            for grid in run.place.grids
+            for channel in ("", *run.watching.how.also)
+        )
+        for stale in (CORRECTIONS, *lent):
             (run.book.folder / stale).unlink(missing_ok=True)
     bases = {key: base for key, base in back.items() if base is not None}
     if back:
@@ -225,20 +231,23 @@ def _learn_history(
     return len(work)
 
 
-def _lend(run: ForestRun, surveys: Mapping[str, Path]) -> dict[str, Path]:
-    """Put together what blocks can lend pixels with too few observations: a file a grid."""
-    lent = {}
+def _lend(run: ForestRun, surveys: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Put together what blocks can lend pixels with too few observations.
+
+    A file for each grid and index of health, and for removal by the name "".
+    """
+    lent: dict[str, dict[str, Path]] = {}
     for grid in run.place.grids:
         mine = [
             surveys[block.key]
             for block in run.place.blocks
             if block.grid_id == grid.id and block.key in surveys
         ]
-        if mine:
-            name = LENDERS.format(grid.id)
-            lent[grid.id] = run.book.folder / name
-            table = tasks.lenders(mine, _known(run.book, name))
-            with whole_file(lent[grid.id]) as temporary:
+        for channel in ("", *run.watching.how.also) if mine else ():
+            name = LENDERS.format(grid.id, channel and f"-{channel}")
+            table = tasks.lenders(mine, _known(run.book, name), channel=channel)
+            path = lent.setdefault(grid.id, {})[channel] = run.book.folder / name
+            with whole_file(path) as temporary:
                 table.to_parquet(temporary)
     return lent
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from lesniva import aoi, change, composites, cube, indices, ledger, masks
 from lesniva.conventions import NODATA_INT16, Status
@@ -113,6 +114,8 @@ def survey_history(
     }
     counts = _count_all(observed, model, witness, health, strata, watching)
     lent = lendable(model, strata, block.padded(HALO))
+    for name, of_index in health.items():
+        lent |= lendable(of_index, strata, block.padded(HALO), channel=name)
     with whole_file(out) as temporary:
         np.savez(temporary, dates=observed.dates, strata=strata.values, **counts, **lent)  # type: ignore[arg-type]
     return BlockReport(paths={"survey": out})
@@ -126,7 +129,7 @@ def fit_history(
     survey: Path,
     scenes: Path,
     corrections: Path,
-    lent: Path,
+    lent: Mapping[str, Path],
     watching: Watching,
     told: Mapping[np.datetime64, ledger.Told],
 ) -> BlockReport:
@@ -135,7 +138,7 @@ def fit_history(
     Parameters
     ----------
     lent
-        File of `lenders`.
+        Files of `lenders` by index of health, that of removal by "".
     told
         What blocks are told of each day; that of the newest is kept with the state.
     """
@@ -154,7 +157,7 @@ def fit_history(
         other = change.corrected(_labelled(other), strata, _those_of("witness", shifts)).values
     model, witness = _models(stack.values, other, observed.dates, watching.how)
     model["status"] = model["status"].where(watched, np.uint8(Status.NOT_FOREST))
-    model = borrowed(model, stack.values, observed.dates, block.padded(HALO), lent)
+    model = borrowed(model, stack.values, observed.dates, block.padded(HALO), lent[""])
     status = np.where(watched, model["status"].values, np.uint8(Status.NOT_FOREST))
     status[~covered] = Status.NO_DATA
     model["status"] = model["status"].copy(data=status)
@@ -170,9 +173,14 @@ def fit_history(
     seen = ledger.Seen(
         frozenset(names.tolist()), watching.history_end, _newest(told, dates, watching.history_end)
     )
+    # what has borrowed a model is of the kind of forest that lent it
+    kinds = change.amplitude_strata(change.seasonal_amplitude(model))
+    kinds = kinds.where(model["borrowed"], strata).astype(np.uint8)
     health = {
-        name: _start_health(name, stack, observed.dates, status, strata, shifts)
-        for name, stack in observed.also.items()
+        name: _start_health(
+            name, values, observed.dates, status, kinds, shifts, block.padded(HALO), lent[name]
+        )
+        for name, values in observed.also.items()
     }
     ledger.write_block(book, block.key, state, seen=seen, beside=health)
     history.unlink()
@@ -343,11 +351,16 @@ def _start_health(
     status: npt.NDArray[np.uint8],
     strata: xr.DataArray,
     shifts: xr.Dataset,
+    geobox: GeoBox,
+    lent: Path,
 ) -> xr.Dataset:
     """Begin to watch an index of health, on the corrected scenes, where removal is watched."""
     seen = _labelled(_of_strata(index, stack, strata))
     stable = change.corrected(seen, strata, _those_of(index, shifts)).values
-    model = _fit(index, stable, dates)
+    own = _fit(index, stable, dates)
+    model = borrowed(own, stable, dates, geobox, lent).drop_vars("borrowed")
+    # nobody borrows a model of an index that does not watch his kind of forest
+    model["status"] = model["status"].where(change.looked_at(index, strata), own["status"])
     model["status"] = model["status"].where(status < Status.NOT_FOREST, status)
     falls = indices.INDICES[index].falls_with_damage
     return change.start(model, channel=index, decrease=falls, options=change.HEALTH_PROFILE)

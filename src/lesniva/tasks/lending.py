@@ -13,6 +13,9 @@ from odc.geo.geobox import GeoBox
 from lesniva import change
 from lesniva.tasks.observing import INSIDE
 
+LENDER = "lender_"
+"""In front of the names of what is lent, in the files between two passes."""
+
 CELL_M = 1300.0
 """Most metres across a cell whose pixels lend each other their models."""
 
@@ -33,15 +36,19 @@ def cells(geobox: GeoBox) -> xr.DataArray:
     return xr.DataArray(row[:, np.newaxis] * 2**24 + col[np.newaxis], dims=("y", "x"))
 
 
-def lendable(model: xr.Dataset, strata: xr.DataArray, geobox: GeoBox) -> dict[str, Any]:
-    """Median models of a block's inside, as arrays ``lender_…`` for `lenders`."""
+def lendable(
+    model: xr.Dataset, strata: xr.DataArray, geobox: GeoBox, *, channel: str = ""
+) -> dict[str, Any]:
+    """Median models of a block's inside, as arrays ``CHANNELlender_…`` for `lenders`."""
     table = change.cell_medians(
         model.isel(INSIDE), strata.isel(INSIDE), cells(geobox).isel(INSIDE)
     ).reset_index()
-    return {f"lender_{name}": table[name].to_numpy() for name in table}
+    return {f"{channel}{LENDER}{name}": table[name].to_numpy() for name in table}
 
 
-def lenders(surveys: Iterable[Path], before: pd.DataFrame | None) -> pd.DataFrame:
+def lenders(
+    surveys: Iterable[Path], before: pd.DataFrame | None, *, channel: str = ""
+) -> pd.DataFrame:
     """Put the median models of all blocks of a grid together.
 
     Parameters
@@ -50,6 +57,8 @@ def lenders(surveys: Iterable[Path], before: pd.DataFrame | None) -> pd.DataFram
         What `survey_history` wrote, a file a block.
     before
         Result for blocks that were learnt earlier; newer ones take its place.
+    channel
+        Index of health whose models are lent; those of removal when not given.
 
     Returns
     -------
@@ -59,10 +68,9 @@ def lenders(surveys: Iterable[Path], before: pd.DataFrame | None) -> pd.DataFram
     parts = []
     for path in surveys:
         with np.load(path) as saved:
-            names = [name for name in saved.files if name.startswith("lender_")]
-            parts.append(
-                pd.DataFrame({name.removeprefix("lender_"): saved[name] for name in names})
-            )
+            prefix = f"{channel}{LENDER}"
+            names = [name for name in saved.files if name.startswith(prefix)]
+            parts.append(pd.DataFrame({name.removeprefix(prefix): saved[name] for name in names}))
     table = pd.concat(parts, ignore_index=True).sort_values("n", kind="stable")
     table = table.drop_duplicates(["cell", "stratum"], keep="last")
     table = table.set_index(["cell", "stratum"]).sort_index()
