@@ -452,6 +452,7 @@ def _count_all(
     The indices of health have their own name in front.
     """
     counts = {}
+    inner_strata = strata.isel(INSIDE)
     for prefix, name, stack, of_index in (
         ("", watching.how.index, observed.stack, model),
         ("witness_", watching.how.witness, observed.witness, witness),
@@ -460,12 +461,13 @@ def _count_all(
         if name is None or of_index is None:
             continue
         falls = indices.INDICES[name].falls_with_damage
+        inner_model = of_index.isel(INSIDE)
         of_dates = [
             _count(
                 stack[place : place + 1],
                 observed.dates[place : place + 1],
-                of_index,
-                strata,
+                inner_model,
+                inner_strata,
                 reached=observed.covered(place),
                 decrease=falls,
             )
@@ -487,13 +489,14 @@ def _count(
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Count how one scene departs from the model, over the forest that the scene reaches.
 
-    Only that forest: else the sums over all blocks would depend on how the area is cut.
+    Only that forest: else the sums over all blocks would depend on how the area is cut. Model and
+    strata come without the halo, scene and reach with it.
     """
     counts = change.scene_residuals(
-        model.isel(INSIDE),
+        model,
         _labelled(stack[:, HALO:-HALO, HALO:-HALO]),
         date,
-        strata.isel(INSIDE),
+        strata,
         n_strata=N_STRATA,
         decrease=decrease,
         exclude=_plane(~reached).isel(INSIDE),
