@@ -169,6 +169,8 @@ def read(
     UnreadableSceneError
         The last try failed as the ones before it, or the file is of another format, or too large.
     """
+    # whoever gives the address: GDAL logs it with its signature
+    remote.guard_logs()
     tries = attempts if remote.is_remote(href) else 1
     reason = ""
     for number in range(tries):
