@@ -222,7 +222,7 @@ def test_rates_of_the_costs(table, archive, tmp_path):
     rates = {
         "READ_BYTES": f"{read / reading / 1e6:.0f}e6",
         "FIT_PIXELS": f"{2 * pixels * (0.25 + 0.75 * clear / 75) / fits / 1e6:.3f}e6",
-        "UPDATE_PIXELS": f"{days['read_new'] * pixels / fed / 1e6:.0f}e6",
+        "UPDATE_PIXELS": f"{days['read_new'] * pixels / fed / 1e6:.0f}e6" if fed > 0 else "lost",
         "STATE_BYTES_PER_SECOND": f"{state.nbytes / storing / 1e6:.0f}e6",
         "STORED_SHARE": f"{stored / state.nbytes:.2f}",
     }

@@ -1,7 +1,7 @@
 """What a forest job costs in hours, disk and memory: measured rates, and what follows from them.
 
-The rates are of one core of a small server (2 cores of an Intel Xeon, AVX-512, 2.0 GHz) that was
-busy with other work at the time; ``make bench`` measures them again. `plan` and the projection of
+The rates are of one core of a small server (2 cores of an Intel Xeon, AVX-512, 2.0 GHz), the lower
+ones of two runs of ``test_bench_scale.py -k rates`` and of the update's own benchmark. `plan` and the projection of
 ``tests/bench/test_bench_scale.py`` say what these functions say.
 """
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 MEASURED = "2026-11-22"
 """Day of the rates."""
 
-READ_BYTES = 40e6
+READ_BYTES = 62e6
 """Decoded bytes that a core reads from local COGs, masks and turns into an index in a second."""
 
-FIT_PIXELS = 0.08e6
+FIT_PIXELS = 0.075e6
 """Pixels that a core fits in a second: stable history and robust fit of 75 clear dates."""
 
-UPDATE_PIXELS = 20e6
+UPDATE_PIXELS = 11e6
 """Pixels of a scene that a core takes into the monitor in a second, with the scene's correction."""
 
-STATE_BYTES_PER_SECOND = 50e6
-"""Bytes of state that a core reads, or compresses and commits, in a second: assumed."""
+STATE_BYTES_PER_SECOND = 27e6
+"""Bytes of state that a core reads, or compresses and commits, in a second."""
 
 CLEAR_SHARE = 0.5
 """Share of a history's dates on which a pixel is clear."""
