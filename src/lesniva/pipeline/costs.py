@@ -1,8 +1,8 @@
 """What a forest job costs in hours, disk and memory: measured rates, and what follows from them.
 
 The rates are of one core of a small server (2 cores of an Intel Xeon, AVX-512, 2.0 GHz), the lower
-ones of two runs of ``test_bench_scale.py -k rates`` and of the update's own benchmark. `plan` and the projection of
-``tests/bench/test_bench_scale.py`` say what these functions say.
+ones of two runs of ``test_bench_scale.py -k rates`` and of the update's own benchmark. `plan` and
+the projection of ``tests/bench/test_bench_scale.py`` say what these functions say.
 """
 
 from dataclasses import dataclass
