@@ -114,15 +114,12 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
     dask.config.set({"logging.distributed": "critical"})
     from distributed import Client
 
+    if scheduler is not None:
+        _check_address(scheduler)
     with _local_cluster() if scheduler is None else nullcontext(scheduler) as address:
         try:
             # not the process's default: one that fails to connect would stay the default for ever
             client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-        except ValueError as error:
-            raise InputError(
-                f"--scheduler {scheduler} is no address of a Dask scheduler ({error}): "
-                "give one such as tcp://host:8786"
-            ) from error
         except (OSError, TimeoutError) as error:
             raise SourceError(
                 f"no Dask scheduler answers at {scheduler}: {error}; "
@@ -130,6 +127,18 @@ def cluster(scheduler: str | None = None) -> Iterator[Any]:
             ) from error
         with client:
             yield client
+
+
+def _check_address(scheduler: str) -> None:
+    from distributed.comm.addressing import get_address_host
+
+    try:
+        get_address_host(scheduler)
+    except ValueError as error:
+        raise InputError(
+            f"--scheduler {scheduler} is no address of a Dask scheduler ({error}): "
+            "give one such as tcp://host:8786"
+        ) from error
 
 
 def _local_cluster() -> AbstractContextManager[Any]:
