@@ -13,13 +13,13 @@ the same answer in its inside as any other partition of the area.
 
 from dataclasses import dataclass
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Float, Int, inner, predict
+from lesniva.change.regression import Float, Int, Single, inner, predict
 from lesniva.conventions import INDEX_SCALE, NODATA_INT16, Status
 from lesniva.errors import InputError
 
@@ -45,6 +45,12 @@ NO_RESIDUAL = -128
 
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
+_TO_INDEX = np.float32(1.0 / _SCALE)
+_TO_SIGMA = np.float32(SIGMA_STEP)
+_TO_STEPS = np.float32(EVIDENCE_STEPS)
+_NOTHING: Any = np.float32(0.0)
+_HALF: Any = np.float32(0.5)
+_ONE: Any = np.float32(1.0)
 _MAX_EVIDENCE = 32767
 _AT_ONCE = 8
 """Scenes that go over a block together: their rows in hand fit the second-level cache."""
@@ -169,13 +175,14 @@ def evidence(z: npt.ArrayLike, options: Options | None = None) -> Float:
 @njit(nogil=True, cache=True, error_model="numpy")
 def _evidence(z: float, mean: float, spread: float, log_spread: float, limit: float) -> float:
     held = z
-    if spread > 1.0:
-        held = min(z, -mean / (spread * spread - 1.0))
+    if spread > _ONE:
+        held = min(z, -mean / (spread * spread - _ONE))
     standard = (held - mean) / spread
-    ratio = -0.5 * standard * standard - log_spread + 0.5 * held * held
+    ratio = _HALF * (held * held - standard * standard) - log_spread
     if z < mean:
-        ratio = max(ratio, 0.0)
-    return min(max(ratio, -limit), limit)
+        ratio = max(ratio, _NOTHING)
+    clipped: float = min(max(ratio, -limit), limit)
+    return clipped
 
 
 class Rule(NamedTuple):
@@ -209,7 +216,7 @@ class Rule(NamedTuple):
 def rule_of(options: Options, *, decrease: bool) -> Rule:
     """Express options in the units of the kernels."""
     low = EVIDENCE_STEPS * log(options.low / (1.0 - options.low))
-    return Rule(
+    rule = Rule(
         sign=1.0 if decrease else -1.0,
         witness=options.witness,
         mean=options.mean,
@@ -232,6 +239,7 @@ def rule_of(options: Options, *, decrease: bool) -> Rule:
         lasting_days=options.lasting_days,
         rearm_days=options.rearm_days,
     )
+    return Rule._make(np.float32(x) if isinstance(x, float) else x for x in rule)
 
 
 class Seen(NamedTuple):
@@ -239,9 +247,9 @@ class Seen(NamedTuple):
 
     values: npt.NDArray[np.int16]
     """(time, y, x)"""
-    offset: Float
+    offset: Single
     """(time, stratum) what is taken off the residuals …"""
-    noise: Float
+    noise: Single
     """(time, stratum) … and the factor of σ."""
     coefficients: npt.NDArray[np.int16]
     """(coef, y, x)"""
@@ -270,7 +278,7 @@ class Row(NamedTuple):
     """What `_accumulate` tells `_judge` of two rows (2, x) of each scene."""
 
     observed: Flags
-    residual: Float
+    residual: Single
     before: npt.NDArray[np.int16]
     """Evidence before the scene."""
     normal_before: npt.NDArray[np.uint16]
@@ -280,11 +288,11 @@ class Row(NamedTuple):
 class Work(NamedTuple):
     """Room (x) for what is known of a row in between."""
 
-    own: Float
-    weakest: Float
-    other: Float
-    slope: Float
-    calm: Float
+    own: Single
+    weakest: Single
+    other: Single
+    slope: Single
+    calm: Single
     passed: Steps
     step: Steps
     normal: Flags
@@ -296,8 +304,8 @@ class Work(NamedTuple):
 def observe(
     scenes: Int,
     day: Int,
-    X: Float,
-    slopes: Float,
+    X: Single,
+    slopes: Single,
     strata: npt.NDArray[np.uint8],
     index: Seen,
     witness: Seen,
@@ -314,16 +322,16 @@ def observe(
     most = min(_AT_ONCE, scenes.size)
     told = Row(
         observed=np.zeros((2 * most, width), dtype=np.bool_),
-        residual=np.empty((2 * most, width)),
+        residual=np.empty((2 * most, width), dtype=np.float32),
         before=np.zeros((2 * most, width), dtype=np.int16),
         normal_before=np.zeros((2 * most, width), dtype=np.uint16),
     )
     work = Work(
-        own=np.empty(width),
-        weakest=np.empty(width),
-        other=np.empty(width),
-        slope=np.empty(width),
-        calm=np.empty(width),
+        own=np.empty(width, dtype=np.float32),
+        weakest=np.empty(width, dtype=np.float32),
+        other=np.empty(width, dtype=np.float32),
+        slope=np.empty(width, dtype=np.float32),
+        calm=np.empty(width, dtype=np.float32),
         passed=np.empty(width, dtype=np.int32),
         step=np.empty(width, dtype=np.int32),
         normal=np.empty(width, dtype=np.bool_),
@@ -375,11 +383,11 @@ def _observed(
 def _residuals(
     i: int,
     values: npt.NDArray[np.int16],
-    x: Float,
+    x: Single,
     coefficients: npt.NDArray[np.int16],
-    offset: Float,
+    offset: Single,
     strata: npt.NDArray[np.uint8],
-    residual: Float,
+    residual: Single,
 ) -> None:
     """Departures of a row from the model and the scene's offset, in index units.
 
@@ -388,7 +396,7 @@ def _residuals(
     """
     predict(i, x, coefficients, residual)
     for j in range(values.size):
-        residual[j] = (values[j] - residual[j]) * (1.0 / _SCALE)
+        residual[j] = (np.float32(values[j]) - residual[j]) * _TO_INDEX
     for j in range(values.size):
         residual[j] -= offset[strata[j]]
 
@@ -397,10 +405,10 @@ def _residuals(
 def _calm(
     phenology: float,
     sigma: npt.NDArray[np.uint16],
-    noise: Float,
+    noise: Single,
     strata: npt.NDArray[np.uint8],
-    slope: Float,
-    calm: Float,
+    slope: Single,
+    calm: Single,
 ) -> None:
     """How much an observation tells: the inverse of the variance, in noises of the pixel.
 
@@ -410,22 +418,22 @@ def _calm(
     for j in range(calm.size):
         calm[j] = noise[strata[j]]
     for j in range(calm.size):
-        wander = phenology * slope[j] / sigma[j]
-        calm[j] = 1.0 / (calm[j] * calm[j] + wander * wander)
+        wander = phenology * slope[j] / np.float32(sigma[j])
+        calm[j] = _ONE / (calm[j] * calm[j] + wander * wander)
 
 
 @inner
 def _standardise(
     sign: float,
     sigma: npt.NDArray[np.uint16],
-    calm: Float,
-    residual: Float,
-    own: Float,
-    z: Float,
+    calm: Single,
+    residual: Single,
+    own: Single,
+    z: Single,
 ) -> None:
     """Turn residuals into noises of the pixel (own), and of this observation of it (z)."""
     for j in range(own.size):
-        own[j] = sign * residual[j] / (sigma[j] * SIGMA_STEP)
+        own[j] = sign * residual[j] / (np.float32(sigma[j]) * _TO_SIGMA)
     for j in range(own.size):
         z[j] = own[j] * np.sqrt(calm[j])
 
@@ -435,25 +443,25 @@ def _hear(
     rule: Rule,
     values: npt.NDArray[np.int16],
     sigma: npt.NDArray[np.uint16],
-    noise: Float,
+    noise: Single,
     strata: npt.NDArray[np.uint8],
-    slope: Float,
-    residual: Float,
-    own: Float,
-    z: Float,
+    slope: Single,
+    residual: Single,
+    own: Single,
+    z: Single,
 ) -> None:
     """Let the weaker anomaly count, of the index or of its witness, where there is one."""
     for j in range(own.size):
         if values[j] != _NODATA and sigma[j] > 0:
-            seen = residual[j] / (sigma[j] * SIGMA_STEP)
+            seen = residual[j] / (np.float32(sigma[j]) * _TO_SIGMA)
             seen *= rule.witness
             own[j] = max(own[j], seen)
-            wander = rule.phenology * slope[j] / sigma[j]
+            wander = rule.phenology * slope[j] / np.float32(sigma[j])
             z[j] = max(z[j], seen / np.hypot(noise[strata[j]], wander))
 
 
 @inner
-def _steps(z: Float, calm: Float, rule: Rule, ratio: Float, steps: Steps) -> None:
+def _steps(z: Single, calm: Single, rule: Rule, ratio: Single, steps: Steps) -> None:
     """Evidence of a row of observations in whole steps.
 
     A change would hardly show in a noisy observation: that it does not says little against it.
@@ -464,7 +472,7 @@ def _steps(z: Float, calm: Float, rule: Rule, ratio: Float, steps: Steps) -> Non
     for j in range(z.size):
         told = ratio[j]
         against = told * calm[j]
-        ratio[j] = np.rint(EVIDENCE_STEPS * (told if told > 0.0 else against))
+        ratio[j] = np.rint(_TO_STEPS * (told if told > _NOTHING else against))
     for j in range(z.size):
         steps[j] = np.int32(ratio[j])
 
@@ -487,8 +495,8 @@ def _accumulate(
     i: int,
     place: int,
     day: int,
-    x: Float,
-    x_slope: Float,
+    x: Single,
+    x_slope: Single,
     strata: npt.NDArray[np.uint8],
     index: Seen,
     witness: Seen,
@@ -539,7 +547,7 @@ def _accumulate(
 def _look(
     day: int,
     normal_z: float,
-    own: Float,
+    own: Single,
     step: Steps,
     last_observed: npt.NDArray[np.uint16],
     passed: Steps,

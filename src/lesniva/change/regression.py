@@ -12,6 +12,8 @@ import numpy.typing as npt
 from numba import njit
 
 Float = npt.NDArray[np.float64]
+Single = npt.NDArray[np.float32]
+"""Where whole steps are counted: fine enough, and twice as many numbers to a vector."""
 Int = npt.NDArray[np.int64]
 Code = npt.NDArray[np.uint16]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -205,7 +207,7 @@ def coefficient_names(order: int, *, trend: bool) -> Sequence[str]:
 
 
 @inner
-def predict(row: int, x: Float, coefficients: npt.NDArray[np.generic], expected: Float) -> None:
+def predict(row: int, x: Single, coefficients: npt.NDArray[np.generic], expected: Single) -> None:
     """Model of a row of pixels on a day, in the unit of the coefficients, into expected.
 
     x (coef) are the regressors of the day, coefficients (coef, y, x). A whole row at once, so that
@@ -217,11 +219,12 @@ def predict(row: int, x: Float, coefficients: npt.NDArray[np.generic], expected:
     for k in range(0, even, 2):
         one, other, x_one, x_other = coefficients[k, row], coefficients[k + 1, row], x[k], x[k + 1]
         for j in range(expected.size):
-            expected[j] = (expected[j] + x_one * one[j]) + x_other * other[j]
+            both = x_one * np.float32(one[j]) + x_other * np.float32(other[j])
+            expected[j] += both
     for k in range(even, x.size):
         one, x_one = coefficients[k, row], x[k]
         for j in range(expected.size):
-            expected[j] += x_one * one[j]
+            expected[j] += x_one * np.float32(one[j])
 
 
 @inner

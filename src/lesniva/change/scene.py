@@ -18,6 +18,7 @@ from lesniva.change.history import checked_stack, plane_coords
 from lesniva.change.regression import (
     MAD_TO_SIGMA,
     Float,
+    Single,
     day_numbers,
     design,
     inner,
@@ -46,6 +47,8 @@ _ROWS_AT_ONCE = 16
 _N_AMPLITUDE_BINS = 1000
 _NODATA = int(NODATA_INT16)
 _SCALE = float(INDEX_SCALE)
+_TO_INDEX = np.float32(1.0 / _SCALE)
+_FIRST_BIN, _LAST_BIN = np.float32(0.0), np.float32(_N_BINS - 1)
 _FIRST_WITHOUT_MODEL = int(Status.NOT_FOREST)
 
 
@@ -169,15 +172,15 @@ def scene_residuals(
     _count_sigma(sigma, sigma_unit, status, left_out, strata.values, of_sigma)
     _count_residuals(
         stack,
-        X,
+        X.astype(np.float32),
         coefficients,
-        unit,
+        np.float32(unit),
         sigma,
-        sigma_unit,
+        np.float32(sigma_unit),
         status,
         left_out,
         strata.values,
-        1.0 if decrease else -1.0,
+        np.float32(1.0 if decrease else -1.0),
         of_residual,
         of_z,
     )
@@ -450,21 +453,21 @@ def _count_sigma(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _count_residuals(
     values: npt.NDArray[np.int16],
-    X: Float,
+    X: Single,
     coefficients: npt.NDArray[np.generic],
-    unit: float,
+    unit: np.float32,
     sigma: npt.NDArray[np.generic],
-    sigma_unit: float,
+    sigma_unit: np.float32,
     status: npt.NDArray[np.uint8],
     left_out: npt.NDArray[np.bool_],
     strata: npt.NDArray[np.uint8],
-    sign: float,
+    sign: np.float32,
     of_residual: npt.NDArray[np.int64],
     of_z: npt.NDArray[np.int64],
 ) -> None:
     """Count scenes (time, y, x), some rows in all scenes while their model is in the cache."""
     n_times, height, width = values.shape
-    residual, z = np.empty(width), np.empty(width)
+    residual, z = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     of_row, z_of_row = np.empty(width, dtype=np.int32), np.empty(width, dtype=np.int32)
     counted, columns = np.empty(width, dtype=np.bool_), np.empty(width, dtype=np.uint64)
     for first in range(0, height, _ROWS_AT_ONCE):
@@ -476,7 +479,8 @@ def _count_residuals(
                     continue
                 _residuals(row, values[t, row], X[t], coefficients, unit, residual)
                 for column in range(width):
-                    z[column] = sign * residual[column] / (sigma[row, column] * sigma_unit)
+                    noise = np.float32(sigma[row, column]) * sigma_unit
+                    z[column] = sign * residual[column] / noise
                 _places(residual, -1.0, RESIDUAL_BIN, strata[row], of_row)
                 _places(z, -20.0, Z_BIN, strata[row], z_of_row)
                 for at in range(n):
@@ -509,27 +513,27 @@ def _columns_to_count(
 def _residuals(
     row: int,
     values: npt.NDArray[np.int16],
-    x: Float,
+    x: Single,
     coefficients: npt.NDArray[np.generic],
-    unit: float,
-    residual: Float,
+    unit: np.float32,
+    residual: Single,
 ) -> None:
     """Departures of a row from the model; without observation or model of no account."""
     predict(row, x, coefficients, residual)
     for column in range(values.size):
-        residual[column] = values[column] * (1.0 / _SCALE) - residual[column] * unit
+        residual[column] = np.float32(values[column]) * _TO_INDEX - residual[column] * unit
 
 
 @inner
 def _places(
-    values: Float,
+    values: Single,
     low: float,
     width: float,
     strata: npt.NDArray[np.uint8],
     places: npt.NDArray[np.int32],
 ) -> None:
     """Bins of values in those of all strata, the outer ones for what lies beyond."""
-    per_unit = 1.0 / width
+    first, per_unit = np.float32(low), np.float32(1.0 / width)
     for column in range(values.size):
-        place = min(max((values[column] - low) * per_unit, 0.0), _N_BINS - 1.0)
+        place = min(max((values[column] - first) * per_unit, _FIRST_BIN), _LAST_BIN)
         places[column] = np.int32(place) + np.int32(strata[column]) * np.int32(_N_BINS)
