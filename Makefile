@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PEERS  := .venv-peers
+PIP    := python -m pip install --quiet --disable-pip-version-check
+# uv takes seconds where pip takes minutes; pip knows the index of a company, which uv may not
+fetch   = $(BIN)/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) || \
+          $(1)/bin/$(PIP) --no-deps --require-hashes -r $(2)
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
@@ -15,8 +19,9 @@ help: ## show this list
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lesniva needs Python 3.11 or newer; found $$($(PYTHON) -V)"; exit 7; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(BIN)/$(PIP) --require-hashes -r /dev/stdin
+	$(call fetch,$(VENV),requirements.lock)
+	$(BIN)/$(PIP) --no-deps --no-build-isolation -e .
 	$(BIN)/python -c "from lesniva.demo import warm_up; warm_up()" # compiles the kernels once
 	touch $(READY)
 
@@ -29,7 +34,7 @@ judges: ## install QGIS, GDAL, PostGIS and Chromium, which judge the results in 
 	@tests/judges/install.sh
 
 test: $(READY) judges ## the whole test suite, offline, warnings as errors
-	$(BIN)/python -m pytest -n 2 --dist loadfile # a file on one worker: its archives are made once
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder # a file on one worker: its archives are made once
 
 check: $(READY) ## format, lint, types, import contracts, known vulnerabilities
 	$(BIN)/ruff format --check .
@@ -42,9 +47,9 @@ format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(PEERS)/.ready: tests/bench/peers.lock
+$(PEERS)/.ready: tests/bench/peers.lock | $(READY)
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/peers.lock
+	$(call fetch,$(PEERS),tests/bench/peers.lock)
 	touch $(PEERS)/.ready
 
 bench: $(READY) $(PEERS)/.ready ## time the hot paths beside floor and peers (prints ratios, fails on nothing)
@@ -62,9 +67,9 @@ notebooks: demo ## run the notebooks on the demo, render them into docs/notebook
 	      --output-dir docs/notebooks --output $$(basename $$script .py) || exit 1; \
 	done
 
-lock: ## pin all packages anew (needs uv)
-	uv pip compile $(LOCKED) --group dev pyproject.toml -o requirements.lock
-	uv pip compile $(LOCKED) tests/bench/peers.in -o tests/bench/peers.lock
+lock: $(READY) ## pin all packages anew
+	$(BIN)/uv pip compile $(LOCKED) --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCKED) tests/bench/peers.in -o tests/bench/peers.lock
 
 clean: ## remove what the words above made
 	rm -rf $(VENV) $(PEERS) out work archive build dist .mypy_cache .ruff_cache .import_linter_cache

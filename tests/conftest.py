@@ -16,6 +16,12 @@ hypothesis.settings.load_profile("house")
 _BUCKETS = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of long tests: at the end no worker waits for another's last file."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def _log_untouched() -> Iterator[None]:
     """Begin and end without what the command line, run in this process, does to the log.

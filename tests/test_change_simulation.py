@@ -5,6 +5,8 @@ import pytest
 
 from simulation import causes, play, score
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(601, 611)
 
 

@@ -19,6 +19,8 @@ from lesniva.sources import sentinelhub
 from servers import sentinelhub as stub
 from servers.loopback import serving
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 FOREST = ["forest-change-of-one-place.py"]

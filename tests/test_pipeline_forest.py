@@ -22,6 +22,8 @@ from lesniva.errors import InputError, LockedError, SourceError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.ledger import locked
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = Path(__file__).parents[1] / "docs" / "outputs.md"
 AREA = Path(__file__).parents[1] / "aoi" / "lipetsk.geojson"
 BANDS = ("nir", "red", "nir08", "swir22")

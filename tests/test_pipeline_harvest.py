@@ -22,6 +22,8 @@ from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.productivity import relative_peak
 from lesniva.synthetic.embedded import FARMLAND_GRID
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = Path(__file__).parents[1] / "docs" / "outputs.md"
 YEAR = 2024
 

@@ -14,6 +14,8 @@ from lesniva.errors import InputError
 from lesniva.execution import SYNCHRONOUS
 from lesniva.pipeline.running import STATE
 
+pytestmark = pytest.mark.slow
+
 BANDS = ("blue", "green", "nir", "red", "rededge1", "nir08", "swir16", "swir22")
 SCENES_PER_MONTH = dict.fromkeys(range(5, 9), 4)
 

@@ -12,6 +12,8 @@ from lesniva import change, config, execution, pipeline, tasks
 from lesniva.conventions import Scl, Status
 from lesniva.tasks import lending
 
+pytestmark = pytest.mark.slow
+
 SPARSE = (slice(16, 30), slice(26, 40))
 """Rows and columns of 20 m pixels that clouds hide in nearly all of the history."""
 

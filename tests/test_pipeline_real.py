@@ -13,6 +13,8 @@ from lesniva import config, pipeline
 from lesniva.conventions import Status
 from lesniva.execution import SYNCHRONOUS
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 ROMANIA = DATA / "romania_s2"
 EARTH_SEARCH = DATA / "stac_earth_search"

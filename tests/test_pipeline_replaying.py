@@ -20,6 +20,8 @@ from lesniva.cube import SolarDay
 from lesniva.ledger import Seen
 from lesniva.pipeline import completeness, replaying
 
+pytestmark = pytest.mark.slow
+
 FIRST = np.datetime64("2024-06-01")
 DAYS = [FIRST + 5 * n for n in range(8)]
 """The last is 35 days after the first."""
