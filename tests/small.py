@@ -77,6 +77,11 @@ def leave_out_pictures(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(publish, "forest_map", lambda *_, **__: None)
 
 
+def draw_pictures_small(patched: pytest.MonkeyPatch) -> None:
+    """Draw overlays 200 pixels wide: as many as the area has, of which 1600 make two seconds."""
+    patched.setattr("lesniva.publish.report.pictures.SIDES", (200,))
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a run in a process of its own ended."""
@@ -121,6 +126,7 @@ def _server() -> "subprocess.Popen[str]":
 
 def _serve() -> None:
     """Answer each line of stdin with exit code and seconds of a run."""
+    draw_pictures_small(pytest.MonkeyPatch())
     for line in sys.stdin:
         asked = json.loads(line)
         started = time.monotonic()

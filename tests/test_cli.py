@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lesniva import cli, pipeline
+from lesniva import cli, execution, pipeline
 from lesniva.errors import InputError, NoDataError
 from lesniva.ledger import locked
 from scenes import grid, outline
@@ -157,7 +157,8 @@ def test_a_second_run_on_the_same_folder_ends_at_once_with_75(lesniva, tmp_path)
     assert "another run is at work" in told[0]
 
 
-def test_no_scheduler_at_an_address_is_a_source_error(lesniva, tmp_path):
+def test_no_scheduler_at_an_address_is_a_source_error(lesniva, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "CONNECT_SECONDS", 1)
     code, _, told = lesniva(
         "run", job(tmp_path), "--out", tmp_path / "out", "--scheduler", "tcp://127.0.0.1:9"
     )

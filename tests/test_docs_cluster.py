@@ -37,7 +37,12 @@ def started(line: str) -> Iterator[None]:
     """Start a line of the page, and end it with all that it has started."""
     words = shlex.split(line)
     assert words[0] == "dask"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(["tests", *sys.path]),
+        # a worker that has died is there again at once, and not after all imports
+        "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "dask", *words[1:], "--no-dashboard"],
         env=environment,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lesniva import config, execution, pipeline
-from small import write_archive, write_job
+from small import draw_pictures_small, write_archive, write_job
 
 CANARIES = {
     "SH_CLIENT_ID": "canary-client-Qz7W",
@@ -31,6 +31,7 @@ def test_secrets_are_in_no_task_no_log_and_no_file(tmp_path, monkeypatch, caplog
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("lesniva.notify.PAUSE_SECONDS", 0.01)
+    draw_pictures_small(monkeypatch)
     catalog = write_archive(tmp_path / "archive")
     file = write_job(
         tmp_path,

@@ -32,8 +32,11 @@ def hidden(tmp_path_factory):
         classes[SPARSE] = Scl.CLOUD_HIGH
         with rasterio.open(path, "w", **profile) as file:
             file.write(classes, 1)
-    file = small.write_job(folder, catalog, cover=catalog.parent / "forest_cover.tif")
-    report = pipeline.run(config.read(file), folder / "out", scheduler=execution.SYNCHRONOUS)
+    cover, more = catalog.parent / "forest_cover.tif", "[report]\nclose_ups = 0"
+    file = small.write_job(folder, catalog, cover=cover, more=more)
+    with pytest.MonkeyPatch.context() as patched:
+        small.leave_out_pictures(patched)
+        report = pipeline.run(config.read(file), folder / "out", scheduler=execution.SYNCHRONOUS)
     return folder / "out", report
 
 

@@ -9,10 +9,17 @@ import pytest
 
 from lesniva import cli, ledger
 from servers.loopback import Answer, Fault, serving
-from small import write_archive, write_job
+from small import draw_pictures_small, write_archive, write_job
 
 WEBHOOK = "LESNIVA_TEST_WEBHOOK"
 MORE = f'[notify]\nwebhook_env = "{WEBHOOK}"\n[alerts]\nmin_area_ha = 0.04'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures():
+    with pytest.MonkeyPatch.context() as patched:
+        draw_pictures_small(patched)
+        yield
 
 
 @pytest.fixture(scope="module")
