@@ -29,12 +29,19 @@ AREA = Path(__file__).parents[1] / "aoi" / "lipetsk.geojson"
 BANDS = ("nir", "red", "nir08", "swir22")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures():
+    with pytest.MonkeyPatch.context() as patched:
+        small.draw_pictures_small(patched)
+        yield
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archive")
     synthetic.write_forest_archive(
         folder,
-        size=512,
+        size=256,
         start="2020-01-01",
         end="2022-12-31",
         scenes_per_month=dict.fromkeys(range(4, 11), 3),
@@ -45,7 +52,7 @@ def archive(tmp_path_factory):
 
 def job_file(folder, archive, *, end="2022-12-31", **changed):
     """Write a pipeline file over a small archive."""
-    values = {"block": 256, "history_end": "2021-12-31", "area": AREA} | changed
+    values = {"block": 128, "history_end": "2021-12-31", "area": AREA} | changed
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "job.toml"
     path.write_text(
@@ -53,7 +60,7 @@ def job_file(folder, archive, *, end="2022-12-31", **changed):
         journey = "forest"
         [area]
         file = "{values["area"]}"
-        clip = [39.674, 52.456, 39.749, 52.501]
+        clip = [39.674, 52.4785, 39.7115, 52.501]
         [source]
         kind = "catalog"
         href = "{archive / "catalog.json"}"
@@ -211,7 +218,7 @@ def test_a_misspelt_verdict_is_named_once_on_the_page_and_fails_no_run(archive, 
 
 def test_blocks_leave_no_seam(archive, whole, tmp_path):
     out = tmp_path / "out"
-    run(job_file(tmp_path, archive, block=128), out)
+    run(job_file(tmp_path, archive, block=64), out)
     assert_same(out, whole)
 
 
