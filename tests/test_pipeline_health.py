@@ -17,7 +17,7 @@ from lesniva.pipeline.running import STATE
 pytestmark = pytest.mark.slow
 
 BANDS = ("blue", "green", "nir", "red", "rededge1", "nir08", "swir16", "swir22")
-SCENES_PER_MONTH = dict.fromkeys(range(5, 9), 4)
+SCENES_PER_MONTH = dict.fromkeys(range(5, 9), 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
