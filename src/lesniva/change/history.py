@@ -157,10 +157,12 @@ def _calendar(day: npt.NDArray[np.int64], max_order: int, *, trend: bool) -> Cal
     columns, place, share = moments(day, max_order, trend=trend)
     first = grouped(year)
     padding = max(8, -(-X.shape[1] // 4) * 4) - X.shape[1]
+    padded = np.pad(X, ((0, 0), (0, padding)))
     return Calendar(
         day=day,
         year=year,
-        X=np.pad(X, ((0, 0), (0, padding))),
+        X=padded,
+        x=padded.astype(np.float32),
         moments=columns,
         place=place,
         share=share,

@@ -22,8 +22,7 @@ from lesniva.change.tile import (
     median_sizes,
     newest_first,
     recursive_residuals,
-    residuals,
-    sizes,
+    residual_sizes,
     solve,
     stable_lengths,
     sums_of_subsets,
@@ -76,7 +75,9 @@ class Calendar(NamedTuple):
     year: Int
     """(time) calendar years."""
     X: Float
-    """(time, p') regressors of the highest order, and columns of zeros (`tile.residuals`)."""
+    """(time, p') regressors of the highest order, and columns of zeros (`tile.residual_sizes`) …"""
+    x: Single
+    """(time, p') … and the same in single precision."""
     moments: Float
     """(time, m) what the products of two regressors are made of (`regression.moments`)."""
     place: Int
@@ -155,6 +156,8 @@ class Room(NamedTuple):
     """(lane) 0 where the equations do not hold."""
     total: Single
     """(lane) sum of |residual| …"""
+    squares: Single
+    """(lane) … of their squares …"""
     median: Float
     """(lane) … and their median."""
     keys: Key
@@ -163,6 +166,8 @@ class Room(NamedTuple):
     column: Single
     floats: Float
     """(p + 5, lane) for the steps to work in, as the others around."""
+    singles: Single
+    """(p' + 1, lane) a row of residuals in the making, and beta in single precision."""
     L: Float
     R: Float
 
@@ -191,12 +196,14 @@ def _room(n_times: int, p: int, calendar: Calendar, lanes: int) -> Room:
         better=np.empty((p, lanes)),
         fine=np.empty(lanes),
         total=np.empty(lanes, dtype=np.float32),
+        squares=np.empty(lanes, dtype=np.float32),
         median=np.empty(lanes),
         keys=np.empty(plane, dtype=np.int16),
         search=np.empty((7, lanes), dtype=np.int16),
         extremes=np.empty((2, lanes), dtype=np.float32),
         column=np.empty(n_times, dtype=np.float32),
         floats=np.empty((p + 5, lanes)),
+        singles=np.empty((calendar.X.shape[1] + 1, lanes), dtype=np.float32),
         L=np.empty((q, lanes)),
         R=np.empty((p + 1, p + 1, lanes)),
     )
@@ -420,8 +427,11 @@ def _fit(n_rows: int, calendar: Calendar, method: Method, room: Room) -> None:
             _check_range(better, fine)
             lowering = iteration == 0 and _lower(method.trend, room.n, size, fine)
         _take(iteration, better, fine, room.scale, room.beta)
-        residuals(n_rows, room.rows, calendar.X, room.y, room.beta, room.floats[0], room.r)
-        sizes(n_rows, room.raw, room.r, room.total)
+        line, beta = room.singles[0], room.singles[1:]
+        _shorten(room.beta, beta)
+        residual_sizes(
+            n_rows, room.rows, calendar.x, room.raw, beta, line, room.r, room.total, room.squares
+        )
         if method.floor >= 0.0 or method.robust:
             median_sizes(
                 n_rows, room.r, room.n, room.total, room.keys, room.search, room.extremes,
@@ -436,6 +446,15 @@ def _unweighted(sums: Int, S: Float) -> None:
         total = S[k]
         for lane in range(total.size):
             total[lane] = sums[lane, k] / MOMENT_STEPS
+
+
+@lanewise
+def _shorten(beta: Float, singles: Single) -> None:
+    """Coefficients in single precision: a residual is kept in it, and takes half the time."""
+    for j in range(beta.shape[0]):
+        single, double = singles[j], beta[j]
+        for lane in range(single.size):
+            single[lane] = double[lane]
 
 
 @inner
@@ -513,7 +532,7 @@ def _store(
     """Noise and results of a tile."""
     size, beta = room.size, room.beta
     n_lanes = min(size.size, fitted.status.size - first)
-    _noise(n_rows, method.floor, room.r, room.n, size, room.median, room.scale)
+    _noise(method.floor, room.squares, room.n, size, room.median, room.scale)
     for lane in range(n_lanes):
         pixel = first + lane
         fitted.last_normal[pixel] = 0
@@ -536,9 +555,7 @@ def _store(
 
 
 @lanewise
-def _noise(
-    n_rows: int, floor: float, r: Single, n: Int, size: Int, median: Float, noise: Float
-) -> None:
+def _noise(floor: float, squares: Single, n: Int, size: Int, median: Float, noise: Float) -> None:
     """Noise of each pixel, in steps, by either rule of `Method.floor`."""
     lanes = noise.size
     if floor >= 0.0:
@@ -547,11 +564,4 @@ def _noise(
             noise[lane] = np.sqrt(s * s + (floor * _SCALE) ** 2)
         return
     for lane in range(lanes):
-        noise[lane] = 0.0
-    for i in range(n_rows):
-        ri = r[i]
-        for lane in range(lanes):
-            size_of = ri[lane] if ri[lane] < np.inf else 0.0
-            noise[lane] += size_of * size_of
-    for lane in range(lanes):
-        noise[lane] = np.sqrt(noise[lane] / max(n[lane] - size[lane], 1))
+        noise[lane] = np.sqrt(squares[lane] / max(n[lane] - size[lane], 1))

@@ -56,21 +56,31 @@ def sums_of_subsets(codes: Code, table: Int, sums: Int) -> None:
 
 @lanewise
 def weighted_sums(n_rows: int, rows: Int, columns: Float, v: Float, sums: Float) -> None:
-    """Sum columns (time, k) over rows, weighted by v (row, lane), four rows a step."""
+    """Sum columns (time, k) over rows, weighted by v (row, lane)."""
     lanes = sums.shape[1]
     sums[:, :] = 0.0
-    whole = n_rows - n_rows % 4
+    whole, even = n_rows - n_rows % 4, sums.shape[0] - sums.shape[0] % 2
     for i in range(0, whole, 4):
         v0, v1, v2, v3 = v[i], v[i + 1], v[i + 2], v[i + 3]
-        for k in range(sums.shape[0]):
-            total = sums[k]
-            c0, c1 = columns[rows[i], k], columns[rows[i + 1], k]
-            c2, c3 = columns[rows[i + 2], k], columns[rows[i + 3], k]
+        c0, c1, c2, c3 = (
+            columns[rows[i]], columns[rows[i + 1]], columns[rows[i + 2]], columns[rows[i + 3]]
+        )  # fmt: skip
+        for k in range(0, even, 2):
+            one, other = sums[k], sums[k + 1]
+            a0, a1, a2, a3 = c0[k], c1[k], c2[k], c3[k]
+            b0, b1, b2, b3 = c0[k + 1], c1[k + 1], c2[k + 1], c3[k + 1]
             for lane in range(lanes):
-                s = total[lane] + v0[lane] * c0
-                s = s + v1[lane] * c1
-                s = s + v2[lane] * c2
-                total[lane] = s + v3[lane] * c3
+                w0, w1, w2, w3 = v0[lane], v1[lane], v2[lane], v3[lane]
+                s = ((one[lane] + w0 * a0) + w1 * a1) + w2 * a2
+                t = ((other[lane] + w0 * b0) + w1 * b1) + w2 * b2
+                one[lane] = s + w3 * a3
+                other[lane] = t + w3 * b3
+        for k in range(even, sums.shape[0]):
+            one = sums[k]
+            a0, a1, a2, a3 = c0[k], c1[k], c2[k], c3[k]
+            for lane in range(lanes):
+                s = ((one[lane] + v0[lane] * a0) + v1[lane] * a1) + v2[lane] * a2
+                one[lane] = s + v3[lane] * a3
     for i in range(whole, n_rows):
         for k in range(sums.shape[0]):
             total, vi, c = sums[k], v[i], columns[rows[i], k]
@@ -89,21 +99,31 @@ def combine(S: Float, place: Int, share: Float, A: Float) -> None:
 
 
 @lanewise
-def residuals(
-    n_rows: int, rows: Int, X: Float, y: Float, beta: Float, line: Float, r: Single
+def residual_sizes(
+    n_rows: int,
+    rows: Int,
+    X: Single,
+    raw: Key,
+    beta: Single,
+    line: Single,
+    r: Single,
+    total: Single,
+    squares: Single,
 ) -> None:
-    """Take a model off y, four columns a step; without observation r is of no account.
+    """Sizes of the residuals, infinite without observation; sum those of each lane, and squares.
 
     X (time, c) and beta (c, lane) are padded with zeros to a multiple of four columns, two steps at
     least; line (lane) is for the work.
     """
-    lanes, last = y.shape[1], beta.shape[0] - 4
+    lanes, last = raw.shape[1], beta.shape[0] - 4
+    for lane in range(lanes):
+        total[lane], squares[lane] = 0.0, 0.0
     for i in range(n_rows):
-        x, value, left = X[rows[i]], y[i], r[i]
+        x, value, size = X[rows[i]], raw[i], r[i]
         b0, b1, b2, b3 = beta[0], beta[1], beta[2], beta[3]
         x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
         for lane in range(lanes):
-            one = (value[lane] - x0 * b0[lane]) - x1 * b1[lane]
+            one = (np.float32(value[lane]) - x0 * b0[lane]) - x1 * b1[lane]
             line[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
         for j in range(4, last, 4):
             b0, b1, b2, b3 = beta[j], beta[j + 1], beta[j + 2], beta[j + 3]
@@ -115,20 +135,13 @@ def residuals(
         x0, x1, x2, x3 = x[last], x[last + 1], x[last + 2], x[last + 3]
         for lane in range(lanes):
             one = (line[lane] - x0 * b0[lane]) - x1 * b1[lane]
-            left[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
-
-
-@lanewise
-def sizes(n_rows: int, raw: Key, r: Single, total: Single) -> None:
-    """Turn residuals into their sizes, infinite without observation; sum those of each lane."""
-    for lane in range(total.size):
-        total[lane] = 0.0
-    for i in range(n_rows):
-        value, size = raw[i], r[i]
-        for lane in range(total.size):
+            size[lane] = (one - x2 * b2[lane]) - x3 * b3[lane]
+        for lane in range(lanes):
             size[lane] = abs(size[lane]) if value[lane] != _NODATA else np.float32(np.inf)
-        for lane in range(total.size):
-            total[lane] += size[lane] if size[lane] < np.float32(np.inf) else np.float32(0.0)
+        for lane in range(lanes):
+            known = size[lane] if size[lane] < np.float32(np.inf) else np.float32(0.0)
+            total[lane] += known
+            squares[lane] += known * known
 
 
 @lanewise
