@@ -7,6 +7,7 @@ import json
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 from timing import Seconds
 
 HERE = Path(__file__).parent
+SETTLE_SECONDS = 0.3
+"""Threads of a rival's BLAS turn for a while after its work, on the cores that ours is to have."""
+
 PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 
 
@@ -96,6 +100,7 @@ def beside(benchmark: Any) -> Callable[..., Row]:
         def turn() -> None:
             for name, rival in rivals.items():
                 took[name].append(rival())
+                time.sleep(SETTLE_SECONDS)
 
         for rival in rivals.values():
             rival()
