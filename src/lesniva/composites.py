@@ -191,14 +191,20 @@ def _take(
     width = min(tile.shape[1], stack.shape[2] - first)
     missing[:] = 0
     for t in range(members.size):
-        tile[t, :width] = stack[members[t], row, first : first + width]
-        line = tile[t]
-        for i in range(line.size):
-            value, before = line[i], missing[i]
+        values, line = stack[members[t], row, first : first + width], tile[t]
+        for i in range(values.size):
+            value, before = values[i], missing[i]
             lacks = np.int16(value == NODATA_INT16)
             # a smallest number, all bits turned, is the largest one
             line[i] = value ^ -(lacks & before & np.int16(balanced))
             missing[i] = before + lacks
+
+
+@_lanewise
+def _put(value: Any, out: Any) -> None:
+    """Copy as much as there is room for (a slice set to a slice takes ten times as long)."""
+    for i in range(out.size):
+        out[i] = value[i]
 
 
 @_lanewise
@@ -306,7 +312,7 @@ def _reduce(stack: Any, members: Any, pairs: Any, statistic: int, out: Any, coun
             else:
                 _mean(tile, missing, total, value)
             width = min(CHUNK, out.shape[1] - first)
-            out[row, first : first + width] = value[:width]
+            _put(value, out[row, first : first + width])
             counted = count[row, first : first + width]
             for i in range(width):
                 counted[i] = min(size - missing[i], 255)
@@ -381,4 +387,4 @@ def _percentiles(stack: Any, pairs: Any, low: float, high: float, lows: Any, hig
                 for i in range(CHUNK):
                     rank[i] = missing[i] + round(share * max(size - missing[i] - 1, 0))
                 _pick(tile, rank, value)
-                out[row, first : first + width] = value[:width]
+                _put(value, out[row, first : first + width])
