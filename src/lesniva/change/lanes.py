@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import MAD_TO_SIGMA, MOMENT_STEPS, Code, Float, Int, inner
+from lesniva.change.regression import MAD_TO_SIGMA, MOMENT_STEPS, Code, Float, Int, Single, inner
 from lesniva.change.tile import (
     Key,
-    Single,
     combine,
     lanewise,
     median_sizes,
@@ -459,7 +458,7 @@ def _unweighted(sums: Int, S: Float) -> None:
 
 @lanewise
 def _shorten(beta: Float, singles: Single) -> None:
-    """Coefficients in single precision: a residual is kept in it, and takes half the time."""
+    """Coefficients in single precision, in which the sizes of residuals are made."""
     for j in range(beta.shape[0]):
         single, double = singles[j], beta[j]
         for lane in range(single.size):

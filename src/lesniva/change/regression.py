@@ -13,7 +13,7 @@ from numba import njit
 
 Float = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
-"""Where whole steps are counted: fine enough, and twice as many numbers to a vector."""
+"""For residuals: fine enough, and twice as many numbers to a vector."""
 Int = npt.NDArray[np.int64]
 Code = npt.NDArray[np.uint16]
 Function = TypeVar("Function", bound=Callable[..., Any])

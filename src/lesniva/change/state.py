@@ -405,7 +405,8 @@ def update(
     used = np.flatnonzero(~rejected)
     if isinstance(chosen, Options):
         rule = cusum.rule_of(chosen, decrease=decrease)
-        of_index = _seen(stack, offset, noise, fields["coefficients"], fields["sigma"])
+        how_seen = offset.astype(np.float32), noise.astype(np.float32)
+        of_index = cusum.Seen(stack, *how_seen, fields["coefficients"], fields["sigma"])
         of_witness = _witness_seen(fields, witness, time, witness_corrections)
         held = cusum.Held(*(fields[name] for name in cusum.Held._fields))
         slopes = _regressors(state, day, of=design_slope).astype(np.float32)
@@ -497,18 +498,6 @@ def _checked_corrections(
     return offset, noise, variables["rejected"].values.astype(bool)
 
 
-def _seen(
-    values: npt.NDArray[np.int16],
-    offset: npt.NDArray[np.float64],
-    noise: npt.NDArray[np.float64],
-    coefficients: npt.NDArray[np.int16],
-    sigma: npt.NDArray[np.uint16],
-) -> cusum.Seen:
-    return cusum.Seen(
-        values, offset.astype(np.float32), noise.astype(np.float32), coefficients, sigma
-    )
-
-
 def _witness_seen(
     fields: Mapping[str, npt.NDArray[Any]],
     witness: xr.DataArray | None,
@@ -517,13 +506,14 @@ def _witness_seen(
 ) -> cusum.Seen:
     """Gather what the witness has seen; planes without pixels where there is none."""
     if "witness_sigma" not in fields:
-        no_plane, no_row = np.empty((0, 0, 0), dtype=np.int16), np.empty((0, 0))
-        return _seen(no_plane, no_row, no_row, no_plane, np.empty((0, 0), dtype=np.uint16))
+        no_plane, no_row = np.empty((0, 0, 0), dtype=np.int16), np.empty((0, 0), dtype=np.float32)
+        return cusum.Seen(no_plane, no_row, no_row, no_plane, np.empty((0, 0), dtype=np.uint16))
     if witness is None:
         raise InputError("the monitor state has a witness; give its index stack too")
     values = checked_stack(witness, time)
     offset, noise, _ = _checked_corrections(corrections, len(values))
-    return _seen(values, offset, noise, fields["witness_coefficients"], fields["witness_sigma"])
+    how_seen = offset.astype(np.float32), noise.astype(np.float32)
+    return cusum.Seen(values, *how_seen, fields["witness_coefficients"], fields["witness_sigma"])
 
 
 def _checked_strata(

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from lesniva.change.regression import Code, Float, Int, select
+from lesniva.change.regression import Code, Float, Int, Single, select
 from lesniva.conventions import NODATA_INT16
 
 Key = npt.NDArray[np.int16]
-Single = npt.NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _NODATA = int(NODATA_INT16)
