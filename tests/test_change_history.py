@@ -85,14 +85,29 @@ def test_robust_fit_is_the_fixed_point_of_its_weights_and_bears_outliers():
         np.testing.assert_allclose(beta, again, atol=2e-3)
 
 
-def test_the_noise_is_the_scaled_median_over_its_floor():
-    index = noisy()
-    model = fit(index, DATES, method="ols", trim=None, sigma_floor=0.02)
-    y, X = values_of(index)[:, 0, 0], design(DAYS, 3)
-    seen = ~np.isnan(y)
-    residual = y[seen] - X[seen] @ model["coefficients"].values[:, 0, 0].astype(np.float64)
-    wanted = np.hypot(1.4826 * np.median(np.abs(residual)), 0.02)
-    assert model["sigma"].values[0, 0] == pytest.approx(wanted, rel=1e-5)
+@pytest.mark.parametrize(
+    "spread",
+    [
+        lambda draw, shape: draw.normal(0, 0.03, shape),
+        lambda draw, shape: 0.01 * draw.standard_t(1.5, shape),  # a median far below the mean
+        lambda draw, shape: 0.05 * draw.integers(-2, 3, shape),  # few different sizes
+        lambda draw, shape: np.where(draw.random(shape) < 0.55, 0.0, 0.2),  # halves far apart
+    ],
+    ids=["normal", "heavy tails", "steps", "gap"],
+)
+def test_the_noise_is_the_scaled_median_over_its_floor(spread):
+    draw = np.random.default_rng(6)
+    values = 0.2 + spread(draw, (len(DATES), 15, 15))
+    values[draw.random(values.shape) < draw.uniform(0, 0.85, (15, 15))] = np.nan
+    index = stack(np.clip(values, -2, 2))
+    model = fit(index, DATES, method="ols", trim=None, sigma_floor=0.001)
+    y, X = values_of(index), design(DAYS, 3)
+    beta = np.nan_to_num(model["coefficients"].values.astype(np.float64))
+    residual = y - np.einsum("tk,kij->tij", X, beta)
+    wanted = np.hypot(1.4826 * np.nanmedian(np.abs(residual), axis=0), 0.001)
+    fitted = (model["order"] > 0).values
+    assert fitted.sum() > 200
+    np.testing.assert_allclose(model["sigma"].values[fitted], wanted[fitted], rtol=2e-5, atol=1e-6)
 
 
 def test_the_history_is_trimmed_where_the_reverse_cusum_says_and_fitted_anew():

@@ -125,6 +125,8 @@ class Room(NamedTuple):
     """(row, lane) … and 0 there."""
     codes: Code
     """(group, lane) the same as bits: which dates of a group a pixel has."""
+    of_year: Code
+    """(lane) those of the groups of a year."""
     sums: Int
     """(lane, m') moments summed over them."""
     v: Float
@@ -159,9 +161,8 @@ class Room(NamedTuple):
     """(lane) … of their squares …"""
     median: Float
     """(lane) … and their median."""
-    keys: Key
-    search: Key
-    extremes: Single
+    search: Single
+    near: Single
     column: Single
     floats: Float
     """(p + 5, lane) for the steps to work in, as the others around."""
@@ -180,6 +181,7 @@ def _room(n_times: int, p: int, calendar: Calendar, lanes: int) -> Room:
         raw=np.empty(plane, dtype=np.int16),
         y=np.empty(plane),
         codes=np.zeros((calendar.subsets.shape[0], lanes), dtype=np.uint16),
+        of_year=np.zeros(lanes, dtype=np.uint16),
         sums=np.empty((lanes, calendar.subsets.shape[2]), dtype=np.int64),
         v=np.empty(plane),
         vy=np.empty(plane),
@@ -197,9 +199,8 @@ def _room(n_times: int, p: int, calendar: Calendar, lanes: int) -> Room:
         total=np.empty(lanes, dtype=np.float32),
         squares=np.empty(lanes, dtype=np.float32),
         median=np.empty(lanes),
-        keys=np.empty(plane, dtype=np.int16),
-        search=np.empty((7, lanes), dtype=np.int16),
-        extremes=np.empty((2, lanes), dtype=np.float32),
+        search=np.empty((7, lanes), dtype=np.float32),
+        near=np.empty((4, lanes), dtype=np.float32),
         column=np.empty(n_times, dtype=np.float32),
         floats=np.empty((p + 5, lanes)),
         singles=np.empty((calendar.X.shape[1] + 1, lanes), dtype=np.float32),
@@ -298,7 +299,7 @@ def _count(calendar: Calendar, room: Room) -> None:
     """Observations of each pixel into n, calendar years with any as first row of floats."""
     lanes = room.n.size
     first, year = calendar.first, calendar.year
-    years, of_year = room.floats[0], room.search[0]
+    years, of_year = room.floats[0], room.of_year
     sums_of_subsets(room.codes, calendar.subsets, room.sums)
     for lane in range(lanes):
         years[lane], of_year[lane] = 0.0, 0
@@ -306,7 +307,7 @@ def _count(calendar: Calendar, room: Room) -> None:
     for g in range(first.size - 1):
         code = room.codes[g]
         for lane in range(lanes):
-            of_year[lane] |= np.int16(code[lane])
+            of_year[lane] |= code[lane]
         if first[g + 1] == year.size or year[first[g + 1]] != year[first[g]]:
             for lane in range(lanes):
                 years[lane] += 1.0 if of_year[lane] != 0 else 0.0
@@ -442,9 +443,8 @@ def _fit(n_rows: int, calendar: Calendar, method: Method, room: Room) -> None:
         )
         if method.floor >= 0.0 or method.robust:
             median_sizes(
-                n_rows, room.r, room.n, room.total, room.keys, room.search, room.extremes,
-                room.column, room.median,
-            )  # fmt: skip
+                n_rows, room.r, room.n, room.total, room.search, room.near, room.column, room.median
+            )
 
 
 @lanewise

@@ -20,11 +20,10 @@ Key = npt.NDArray[np.int16]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _NODATA = int(NODATA_INT16)
-_NO_KEY = 32766
-_NORMAL = round(0.845 / 2.1 * _NO_KEY)
-"""Key of the median of normal residuals, whose mean size is less by a fifth."""
+_NORMAL = np.float32(0.845)
+"""Median by mean of the sizes of normal residuals."""
 
-_MOST_PASSES = 16
+_MOST_PASSES = 12
 """Pivots that are tried for a median; by then it has been found in nearly all lanes."""
 
 
@@ -237,33 +236,32 @@ def median_sizes(
     r: Single,
     n: Int,
     total: Single,
-    keys: Key,
-    search: Key,
-    extremes: Single,
+    search: Single,
+    near: Single,
     work: Single,
     median: Float,
 ) -> None:
     """Median of the n finite sizes r of each lane, exactly; without any it is of no account.
 
-    A key is a number in thousands of steps up to about twice the mean, which less than half of the
-    numbers reach. A pivot is sought that parts the keys into halves: the median lies between the
-    largest number below and the least above it. Of one lane in some hundreds two middle numbers
-    share a key. total (lane) is the sum of the numbers; keys (row, lane), search (7, lane),
-    extremes (2, lane) and work (row) are for the work.
+    A pivot is sought that half of the numbers do not exceed, or one more or one less: the middle
+    ones are then among the two largest up to it and the two least beyond. Of hardly a lane in
+    thousands, unless numbers are equal, none is found, and its numbers are put in order. total
+    (lane) is the sum of the numbers; search (7, lane), near (4, lane) and work (row) are for the
+    work.
     """
-    pivot, count, half = search[2], search[3], search[4]
-    under, above = extremes[0], extremes[1]
-    lanes = median.size
-    for lane in range(lanes):
-        half[lane] = n[lane] // 2
-    _keys(n_rows, r, n, total, under, above, keys)
-    _search(n_rows, keys, search)
-    _neighbours(n_rows, r, keys, pivot, under, above)
-    for lane in range(lanes):
-        lower = under[lane] if n[lane] % 2 == 0 else above[lane]
-        median[lane] = 0.5 * (np.float64(lower) + above[lane])
-    for lane in range(lanes):
-        if count[lane] != half[lane] and n[lane] > 0:
+    count, half = search[3], search[4]
+    _search(n_rows, r, n, total, search)
+    _neighbours(n_rows, r, search[2], near)
+    under, before, above, beyond = near[0], near[1], near[2], near[3]
+    for lane in range(median.size):
+        a, b, c, d = before[lane], under[lane], above[lane], beyond[lane]
+        surplus = count[lane] - half[lane]
+        lower = a if surplus > 0.0 else (b if surplus == 0.0 else c)
+        upper = b if surplus > 0.0 else (c if surplus == 0.0 else d)
+        lower = lower if n[lane] % 2 == 0 else upper
+        median[lane] = 0.5 * (np.float64(lower) + upper)
+    for lane in range(median.size):
+        if abs(count[lane] - half[lane]) > 1.0 and n[lane] > 0:
             found = 0
             for i in range(n_rows):
                 work[found] = r[i, lane]
@@ -272,96 +270,78 @@ def median_sizes(
 
 
 @lanewise
-def _keys(
-    n_rows: int, r: Single, n: Int, total: Single, scale: Single, limit: Single, keys: Key
-) -> None:
-    """Keys of all numbers; `_NO_KEY` beyond some 2.1 times the mean of a lane."""
-    for lane in range(total.size):
-        mean = total[lane] / np.float32(max(n[lane], 1))
-        limit[lane] = np.float32(2.1) * mean
-        scale[lane] = np.float32(_NO_KEY - 1) / (limit[lane] if mean > 0.0 else np.float32(1.0))
-    for i in range(n_rows):
-        ri, key = r[i], keys[i]
-        for lane in range(total.size):
-            size = min(limit[lane], ri[lane])
-            step = np.int32(size * scale[lane])
-            key[lane] = step if ri[lane] <= limit[lane] else np.int32(_NO_KEY)
-
-
-@lanewise
-def _search(n_rows: int, keys: Key, search: Key) -> None:
-    """Find pivots that half of a lane's keys do not exceed; a few lanes may be left without."""
-    lanes = keys.shape[1]
+def _search(n_rows: int, r: Single, n: Int, total: Single, search: Single) -> None:
+    """Find pivots that half of a lane's numbers do not exceed, give or take one, in nearly all."""
     low, high, pivot, count, half = search[0], search[1], search[2], search[3], search[4]
     below, upto = search[5], search[6]
-    for lane in range(lanes):
-        low[lane], high[lane], pivot[lane] = 0, _NO_KEY, _NORMAL
-        below[lane], upto[lane] = 0, 2 * half[lane]
-    for attempt in range(1, _MOST_PASSES + 1):
-        _count_up_to(n_rows, keys, pivot, count)
-        running = 0
-        for lane in range(lanes):
-            running += (count[lane] != half[lane]) & (low[lane] < high[lane])
-        if running == 0 or attempt == _MOST_PASSES:
-            break
-        for lane in range(lanes):
-            tried, found, wanted, bound = pivot[lane], count[lane], half[lane], high[lane]
-            high[lane] = tried if found > wanted else bound
-            known = upto[lane]
-            upto[lane] = found if found > wanted else known
-        for lane in range(lanes):
-            tried, found, wanted, bound = pivot[lane], count[lane], half[lane], low[lane]
-            low[lane] = tried + 1 if found < wanted else bound
-            known = below[lane]
-            below[lane] = found if found < wanted else known
-        for lane in range(lanes):
-            # where the median would be if the keys between the bounds lay evenly
-            share = np.float32(half[lane] - below[lane]) + np.float32(0.5)
-            share /= np.float32(max(upto[lane] - below[lane], 1))
-            width = np.float32(high[lane] - low[lane])
-            step = np.int32(min(share * width, width - np.float32(1.0)))
-            tried, there = pivot[lane], low[lane] + max(step, np.int32(0))
-            pivot[lane] = there if count[lane] != half[lane] else tried
-
-
-@lanewise
-def _count_up_to(n_rows: int, keys: Key, pivot: Key, count: Key) -> None:
-    """How many keys of each lane do not exceed its pivot."""
-    lanes = pivot.size
-    whole = n_rows - n_rows % 4
-    for lane in range(lanes):
-        count[lane] = 0
-    for i in range(0, whole, 4):
-        k0, k1, k2, k3 = keys[i], keys[i + 1], keys[i + 2], keys[i + 3]
-        for lane in range(lanes):
-            m = pivot[lane]
-            count[lane] += np.int16(
-                np.int16(k0[lane] <= m)
-                + np.int16(k1[lane] <= m)
-                + np.int16(k2[lane] <= m)
-                + np.int16(k3[lane] <= m)
-            )
-    for i in range(whole, n_rows):
-        k0 = keys[i]
-        for lane in range(lanes):
-            count[lane] += np.int16(k0[lane] <= pivot[lane])
-
-
-@lanewise
-def _neighbours(
-    n_rows: int, r: Single, keys: Key, pivot: Key, under: Single, above: Single
-) -> None:
-    """Largest number up to a pivot, and least beyond it."""
+    zero, one = np.float32(0.0), np.float32(1.0)
     for lane in range(pivot.size):
-        under[lane], above[lane] = 0.0, np.inf
+        mean = total[lane] / np.float32(max(n[lane], 1))
+        # less than half of the numbers reach twice their mean
+        low[lane], high[lane], pivot[lane] = zero, np.float32(2.1) * mean, _NORMAL * mean
+        half[lane], below[lane] = np.float32(n[lane] // 2), zero
+        upto[lane] = np.float32(2.0) * half[lane]
+    for attempt in range(1, _MOST_PASSES + 1):
+        _count_up_to(n_rows, r, pivot, count)
+        running = zero
+        for lane in range(pivot.size):
+            running += one if abs(count[lane] - half[lane]) > one else zero
+        if running == zero or attempt == _MOST_PASSES:
+            break
+        for lane in range(pivot.size):
+            tried, found, wanted = pivot[lane], count[lane], half[lane]
+            bottom, top, under, up = low[lane], high[lane], below[lane], upto[lane]
+            top = tried if found > wanted else top
+            up = found if found > wanted else up
+            bottom = bottom if found > wanted else tried
+            under = under if found > wanted else found
+            low[lane], high[lane], below[lane], upto[lane] = bottom, top, under, up
+            # where the median would be if the numbers between the bounds lay evenly
+            share = (wanted - under + np.float32(0.5)) / max(up - under, one)
+            there = bottom + share * (top - bottom)
+            pivot[lane] = there if abs(found - wanted) > one else tried
+
+
+@lanewise
+def _count_up_to(n_rows: int, r: Single, pivot: Single, count: Single) -> None:
+    """How many numbers of each lane do not exceed its pivot."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    whole = n_rows - n_rows % 4
+    for lane in range(pivot.size):
+        count[lane] = zero
+    for i in range(0, whole, 4):
+        r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
+        for lane in range(pivot.size):
+            m = pivot[lane]
+            first = (one if r0[lane] <= m else zero) + (one if r1[lane] <= m else zero)
+            second = (one if r2[lane] <= m else zero) + (one if r3[lane] <= m else zero)
+            count[lane] += first + second
+    for i in range(whole, n_rows):
+        r0 = r[i]
+        for lane in range(pivot.size):
+            count[lane] += one if r0[lane] <= pivot[lane] else zero
+
+
+@lanewise
+def _neighbours(n_rows: int, r: Single, pivot: Single, near: Single) -> None:
+    """Find the two largest numbers up to a pivot, the largest first, and the two least beyond."""
+    under, before, above, beyond = near[0], near[1], near[2], near[3]
+    zero, infinite = np.float32(0.0), np.float32(np.inf)
+    for lane in range(pivot.size):
+        under[lane], before[lane] = zero, zero
+        above[lane], beyond[lane] = infinite, infinite
     for i in range(n_rows):
-        ri, key = r[i], keys[i]
+        ri = r[i]
         for lane in range(pivot.size):
             size = ri[lane]
-            under[lane] = max(under[lane], size if key[lane] <= pivot[lane] else np.float32(0.0))
-        for lane in range(pivot.size):
-            size = ri[lane]
-            above[lane] = min(above[lane], size if key[lane] > pivot[lane] else np.float32(np.inf))
+            small = size if size <= pivot[lane] else zero
+            large = infinite if size <= pivot[lane] else size
+            a, b, c, d = before[lane], under[lane], above[lane], beyond[lane]
+            second, next_one = min(small, b), max(large, c)
+            before[lane] = max(second, a)
+            under[lane] = max(small, b)
+            above[lane] = min(large, c)
+            beyond[lane] = min(next_one, d)
 
 
 @lanewise
