@@ -63,7 +63,7 @@ def test_history_fit(season, beside, peer, name, side, how):
         "half missing, order 2 + trend, 2 threads",
         ours,
         {"nrt 0.3.0": peer("nrt_fit", method=name, **files)},
-        rounds=3,
+        rounds=7,
         rate=lambda seconds: f"{side**2 / 1e6 / seconds:.2f} Mpx/s",
         target="≥ 25 × nrt" + (", ≥ 1.5 Mpx/s" if name == "OLS" else ""),
     )
@@ -98,7 +98,7 @@ def test_update_with_scene_correction_and_status_machine(season, beside, peer):
         f"update of {side}² px with ten scenes, correction and status machine, 2 threads",
         ours,
         {"nrt 0.3.0": peer("nrt_monitor", n_history=HISTORY, **files)},
-        rounds=5,
+        rounds=9,
         rate=lambda seconds: f"{seconds / NEW / side**2 * 1e9:.0f} ns a pixel and scene",
         target="≥ 5 × nrt",
     )
