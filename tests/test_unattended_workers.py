@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Self
 
 import dask
 import pandas as pd
@@ -23,10 +21,8 @@ from lesniva import config, execution, ledger, pipeline, publish
 from small import leave_out_pictures, write_archive, write_job
 
 KILL_EVERY = 3.0
-"""Seconds, as promised, on a machine that does the run in `QUICK` seconds in one process; a slower
-one would end no task between two deaths of a worker, and kills in proportion."""
-
-QUICK = 20.0
+"""Seconds between two deaths, as promised, where a task ends in them; a machine that is slower, if
+only for a minute, would get nothing done."""
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +40,12 @@ def job(file) -> Iterator[Any]:
         yield config.read(file)
 
 
-@dataclass(frozen=True)
-class OneProcess:
-    published: dict[str, str]
-    seconds: float
-
-
 @pytest.fixture(scope="module")
-def one_process(job, tmp_path_factory) -> OneProcess:
+def synchronous(job, tmp_path_factory) -> dict[str, str]:
+    """What one process publishes."""
     out = tmp_path_factory.mktemp("synchronous") / "out"
-    began = time.monotonic()
     assert pipeline.run(job, out, scheduler=execution.SYNCHRONOUS).exit_code == 0
-    return OneProcess(fingerprints(out), time.monotonic() - began)
-
-
-@pytest.fixture(scope="module")
-def synchronous(one_process) -> dict[str, str]:
-    return one_process.published
+    return fingerprints(out)
 
 
 def run_on(client: Any, job: Any, out: Path) -> pipeline.Report:
@@ -112,30 +97,50 @@ def processes() -> Iterator[Any]:
             yield client
 
 
-def kill_in_turn(client: Any, every: float, stop: threading.Event, killed: list[int]) -> None:
-    """Kill one worker process after the other until told to stop."""
-    while not stop.wait(every):
-        nannies = list(client.cluster.workers.values())
-        pid = nannies[len(killed) % len(nannies)].pid
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
+class Killer:
+    """Kills one worker process after the other, and no two before a task has ended between them."""
+
+    def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.killed = 0
+        self._nannies, self._over, self._ended = client.cluster.workers, Event(), Event()
+        original = execution._finished
+
+        def seen(*arguments: Any) -> Iterator[Any]:
+            for finished in original(*arguments):
+                self._ended.set()
+                yield finished
+
+        monkeypatch.setattr(execution, "_finished", seen)
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._kill_in_turn)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._ended.set()
+        self._thread.join()
+
+    def _kill_in_turn(self) -> None:
+        while not self._over.wait(KILL_EVERY) and self._ended.wait():
+            nannies = list(self._nannies.values())
+            pid = nannies[self.killed % len(nannies)].pid
+            if pid is not None and not self._over.is_set():
+                self._ended.clear()
+                os.kill(pid, signal.SIGKILL)
+                self.killed += 1
 
 
 @pytest.mark.slow
-def test_workers_killed_all_the_time_change_no_byte(job, one_process, processes, tmp_path):
-    every = KILL_EVERY * max(1.0, one_process.seconds / QUICK)
-    stop, killed = threading.Event(), []
-    killer = threading.Thread(target=kill_in_turn, args=(processes, every, stop, killed))
-    killer.start()
-    try:
+def test_workers_killed_all_the_time_change_no_byte(
+    job, synchronous, processes, tmp_path, monkeypatch
+):
+    with Killer(processes, monkeypatch) as killer:
         report = run_on(processes, job, tmp_path / "out")
-    finally:
-        stop.set()
-        killer.join()
     assert report.faults == {}
-    assert len(killed) >= 2
-    assert fingerprints(tmp_path / "out") == one_process.published
+    assert killer.killed >= 2
+    assert fingerprints(tmp_path / "out") == synchronous
 
 
 @pytest.mark.slow
